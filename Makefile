@@ -10,7 +10,7 @@ SAMPLES = examples/okex2301_samples.tsv
 FISHES = examples/fish_12s.tsv.gz
 UNKNOWN = examples/unknown_12s.fasta
 
-.PHONY: demo test test-slow lint docs screenshots bench bench-nt bench-dashboard accuracy clean
+.PHONY: demo check test test-slow lint docs screenshots bench bench-nt bench-dashboard accuracy clean
 
 $(PLAIN): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ demo: $(PLAIN)
 
 test: $(STAMP)
 	$(RUN) -m pytest -m "not slow" -n 2 --dist loadfile
+
+# The tests of what changed since SINCE (a commit); by default of what is not committed, or of the last commit.
+check: lint
+	$(RUN) -m pytest -m "not slow" -n 2 --dist loadfile $$($(RUN) tests/changed.py $(SINCE))
 
 test-slow: $(STAMP)
 	$(RUN) -m pytest -m slow

@@ -24,7 +24,7 @@ QUESTIONS = (
     ("genus of held-out species", "species", "genus"),
     ("family of held-out genera", "genus", "family"),
 )
-CROPS = {"full": "whole", "313": "313 letters", "150": "150 letters"}
+CROPS = {"full": "whole", "313": "313 bases", "150": "150 bases"}
 # Aims of the project for the calibrated method.
 MAX_ERROR, MIN_AUROC, MAX_NAMED, FALSE_NOVEL = 0.03, 0.95, 0.02, (0.03, 0.07)
 FASTER = 10
@@ -262,7 +262,7 @@ def names(results: dict[str, dict[str, Any]]) -> list[str]:
 
 def vectors(results: dict[str, dict[str, Any]]) -> list[str]:
     """Return tables of the accuracy of vectors alone, compared with kmer6 and vsearch's best hit."""
-    header = ["marker", "queries", "species among 50", *(what for what, _, _ in QUESTIONS), "new genera told"]
+    header = ["marker", "queries", "species among 50", *(what for what, _, _ in QUESTIONS), "new genera detected"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     ends = ["| marker | fragments together | the other strand, species among 50 |", "| --- | --- | --- |"]
     for marker, found in results.items():
@@ -272,7 +272,7 @@ def vectors(results: dict[str, dict[str, Any]]) -> list[str]:
             if None in figures or not any(measurable(found, crop, group) for _, group, _ in QUESTIONS):
                 continue
             both = measurable(found, crop, "record"), measurable(found, crop, "genus")
-            among, told = "record → species among 50", "new genera told"
+            among, detected = "record → species among 50", "new genera told"
             cells = [" : ".join(number(one[among]) for one in figures) if both[0] else "–"]
             for _, group, rank in QUESTIONS:
                 if not measurable(found, crop, group):
@@ -280,7 +280,7 @@ def vectors(results: dict[str, dict[str, Any]]) -> list[str]:
                     continue
                 best = next((accuracy(m, crop, group, rank) for m in found["methods"] if m["name"] == ALIGNER), None)
                 cells.append(" : ".join(number(one[f"{group} → {rank}"]) for one in figures) + f" : {number(best)}")
-            cells.append(" : ".join(number(one[told]) for one in figures) if all(both) else "–")
+            cells.append(" : ".join(number(one[detected]) for one in figures) if all(both) else "–")
             lines.append(f"| {marker} | {words} | " + " | ".join(cells) + " |")
         turned = [number(one["figures"]["full, other strand"]["record → species among 50"]) for one in (own, yard)]
         ends.append(f"| {marker} | {number(own['fragments'])} : {number(yard['fragments'])} | {' : '.join(turned)} |")
@@ -361,7 +361,7 @@ def aims(results: dict[str, dict[str, Any]]) -> list[str]:
     add(f"calibration error at species, genus, family: at most {MAX_ERROR}",
         lambda found: within([whole(found)["groups"]["all"][rank]["calibration_error"] for rank in RANKS],
                              lambda v: v <= MAX_ERROR), MARKERS)  # fmt: skip
-    add("species of held-out records, accuracy lost from whole to 313 letters: no more than vsearch", lost, ("coi",))
+    add("species of held-out records, accuracy lost from whole to 313 bases: no more than vsearch", lost, ("coi",))
     for aim, keys, least, limits in MIXTURE_AIMS:
         judged = {m: mixed(keys, least, limits[m], results[m]) for m in limits if m in results}
         by_limit: dict[float, list[str]] = {}

@@ -15,8 +15,8 @@ from data import table
 from threadpoolctl import threadpool_limits
 
 from ednabed.engine.open import open_embedder
+from ednabed.evaluate.ednabed_method import EdnabedMethod
 from ednabed.evaluate.methods import installed
-from ednabed.evaluate.own import EdnabedMethod
 from ednabed.evaluate.splits import Labelled
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.sequences import normalise_one

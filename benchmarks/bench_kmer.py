@@ -15,11 +15,11 @@ import time
 import numpy as np
 from data import barcodes, table
 
+from ednabed.base.nearest import nearest
 from ednabed.engine.embed import Engine
 from ednabed.models.base import Embedder
 from ednabed.models.kmer import KmerEncoder
 from ednabed.models.spec import Policy
-from ednabed.search.exact import nearest
 
 
 def engine(dimension: int | None, strand: str = "given") -> Engine:

@@ -49,7 +49,7 @@ def write(folder: Path, name: str) -> float:
     import torch
     from safetensors.torch import save_file
 
-    from ednabed.models.nucleotide_transformer.config import read_config
+    from ednabed.models.nucleotide_transformer.config import read_nt_config
     from ednabed.models.nucleotide_transformer.weights import expected_shapes
 
     layers, hidden, heads, ffn, v2 = SIZES[name]
@@ -64,7 +64,7 @@ def write(folder: Path, name: str) -> float:
         settings["add_bias_fnn"] = False
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     generator = torch.Generator().manual_seed(0)
-    shapes = expected_shapes(read_config(folder))
+    shapes = expected_shapes(read_nt_config(folder))
     save_file(
         {key: torch.randn(shape, generator=generator) * 0.02 for key, shape in shapes.items()},
         folder / "model.safetensors",

@@ -21,9 +21,9 @@ DIMENSION = 256
 CHILD = """
 import json, resource, sys, time
 from pathlib import Path
-from ednabed.reference.build import BuildRequest, consolidate
+from ednabed.reference.build import BuildRequest, build_reference
 begin = time.perf_counter()
-result = consolidate(BuildRequest(Path(sys.argv[1]), incremental=sys.argv[2] == "incremental"))
+result = build_reference(BuildRequest(Path(sys.argv[1]), incremental=sys.argv[2] == "incremental"))
 seconds = time.perf_counter() - begin
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 print(json.dumps({"seconds": seconds, "peak": peak, "index": vars(result.manifest.index), "added": len(result.added)}))
@@ -86,10 +86,10 @@ def main() -> None:
 def search(folder: Path) -> None:
     import faiss
 
+    from ednabed.base.topk import unit
     from ednabed.reference.index import open_index
     from ednabed.reference.layout import INDEX
     from ednabed.reference.opened import open_reference
-    from ednabed.reference.topk import unit
 
     reference = open_reference(folder)
     facts = reference.manifest.index

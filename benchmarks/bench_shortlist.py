@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 from data import shared
 
+from ednabed.base.bases import decode
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.models.catalog import DEFAULT_MODEL
-from ednabed.reference.build import BuildRequest, consolidate
+from ednabed.reference.build import BuildRequest, build_reference
 from ednabed.reference.opened import open_reference
-from ednabed.search.divergence import Comparer, decode
+from ednabed.search.divergence import Comparer
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.taxonomy.candidates import COVERAGE_POWER, MAX_CANDIDATES, Finder
 from ednabed.taxonomy.draws import CROPS, RECORD, draw, left_out
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 from ednabed.taxonomy.shortlist import default_exponents, shortlist
 
 SIZES = (50, 100, 200, MAX_CANDIDATES)
@@ -42,8 +43,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         workspace = Path(folder)
         embed_to_run(RunRequest([table], workspace, dataset=given.marker), embedder, show_progress=False)
-        reference = open_reference(consolidate(BuildRequest(workspace)).folder)
-        labels = read_labels(reference)
+        reference = open_reference(build_reference(BuildRequest(workspace)).folder)
+        labels = read_row_labels(reference)
         finder = Finder(reference, labels, default_exponents(reference.spec))
         comparer = Comparer(finder.bases)
         labelled_rows = np.flatnonzero(labels.labelled)

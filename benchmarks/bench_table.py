@@ -18,8 +18,8 @@ from data import barcodes
 
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
-from ednabed.store.table import TABLE, Database
-from ednabed.store.table_embed import embed_table
+from ednabed.tables.fill import embed_table
+from ednabed.tables.table import Database
 
 
 def make(folder: Path, sequences: list[bytes]) -> Database:
@@ -27,7 +27,7 @@ def make(folder: Path, sequences: list[bytes]) -> Database:
     rows = pa.table(
         {"sequence_id": [f"s{i}" for i in range(len(sequences))], "dna_sequence": [s.decode() for s in sequences]}
     )
-    database.connect().create_table(TABLE, rows)
+    database.create(rows)
     return database
 
 
@@ -46,7 +46,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             database = make(Path(scratch) / "db", sequences)
             start = time.perf_counter()
-            embed_table(database, embedder, Path(scratch), show_progress=False)
+            embed_table(database.open(), embedder, Path(scratch), show_progress=False)
             total = time.perf_counter() - start
         overhead = total - alone
         print(
@@ -60,10 +60,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         database = make(Path(scratch) / "db", selected)
         start = time.perf_counter()
-        embed_table(database, embedder, Path(scratch), show_progress=False)
+        embed_table(database.open(), embedder, Path(scratch), show_progress=False)
         bulk = time.perf_counter() - start
         old = make(Path(scratch) / "old", selected)
-        table = old.open()
+        table = old.open().lance
         table.add_columns(pa.schema([pa.field("vector", pa.list_(pa.float32(), 512))]))
         vectors = np.random.default_rng(0).random((400, 512)).astype(np.float32)
         times = []

@@ -24,16 +24,16 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ednabed.base.bases import encode
 from ednabed.models.barcode.config import BarcodeConfig
 from ednabed.models.base import Encoder, Tokens
 from ednabed.models.load import load_encoder
-from ednabed.search.divergence import encode
-from ednabed.training.loop import Plan, train
-from ednabed.training.networks import KmerNetwork, Network
+from ednabed.training.loop import Schedule, train
+from ednabed.training.networks import KmerNetwork, TrainableNetwork
 from ednabed.training.records import pools, read_labelled
 from ednabed.training.sampling import Sampler
 from ednabed.training.train import DIMENSION, PATTERNS
-from ednabed.training.validation import hold_out, judge, means
+from ednabed.training.validation import hold_out, means, measure_encoder
 from ednabed.training.views import Alterations
 
 SHOWN = ("record → species", "record → species among 50", "species → genus", "genus → family")
@@ -41,7 +41,7 @@ EVEN = dict.fromkeys(("record", "species", "genus", "family"), 1.0)
 WIDTH = 128
 
 
-class Convolutions(Network):
+class Convolutions(TrainableNetwork):
     """Two strided convolutions over the bases, two layers of attention, the mean over positions, a linear map.
 
     A position covers 16 bases; with more positions, or batches as large as for k-mers, a step takes seconds on a CPU.
@@ -152,7 +152,7 @@ def main() -> None:
     print("|" + " --- |" * (2 + len(crops) * len(SHOWN)))
 
     def row(name: str, steps: str, encoder: Encoder) -> None:
-        found = means(judge(encoder, held_out))
+        found = means(measure_encoder(encoder, held_out))
         cells = [f"{found[f'{crop}, {figure}']:.3f}" for crop in crops for figure in SHOWN]
         print(f"| {name} | {steps} | " + " | ".join(cells) + " |", flush=True)
 
@@ -165,7 +165,7 @@ def main() -> None:
         sampler = Sampler(training, getattr(network, "batch", given.batch), alterations, 0)
         if name.startswith("the recipe"):
             row("the recipe, before training", "0", network.encoder("start"))
-        plan = Plan(
+        plan = Schedule(
             given.steps,
             rate=2e-3 if isinstance(network, KmerNetwork) else 1e-3,
             weights=weights,

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from data import shared
 
-from ednabed.evaluate.metrics import judge
-from ednabed.evaluate.own import EdnabedMethod
-from ednabed.evaluate.splits import COPY, GROUPS, Labelled, Query, split
+from ednabed.evaluate.ednabed_method import EdnabedMethod
+from ednabed.evaluate.metrics import judge_predictions
+from ednabed.evaluate.splits import COPY, GROUPS, Labelled, LabelledQuery, split
 from ednabed.models.load import load_embedder
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.metrics import calibration_error
@@ -39,7 +39,7 @@ def records_of(path: Path, marker: str) -> list[Labelled]:
         ]
 
 
-def study(queries: Sequence[Query], known: float, size: int, rng: np.random.Generator) -> list[Query]:
+def study(queries: Sequence[LabelledQuery], known: float, size: int, rng: np.random.Generator) -> list[LabelledQuery]:
     """Draw a study with the given share of known species, half of them copies."""
     groups = np.array([query.group for query in queries])
     absent = [group for group in GROUPS[1:] if (groups == group).any()]
@@ -73,7 +73,7 @@ def main() -> None:
                 pairs = [(query.id, query.sequence) for query in asked]
                 cells = []
                 for ask in (classify, classify.together):
-                    judged = judge(asked, ask(pairs), data_split.taxa)
+                    judged = judge_predictions(asked, ask(pairs), data_split.taxa)
                     errors = []
                     for rank in map(RANKS.index, MEASURED):
                         counted = judged.known[:, rank]

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ednabed.base.atomic import write_atomic
+from ednabed.base.files import sha256_file
+from ednabed.base.version import software_versions
 from ednabed.models.spec import Spec
 from ednabed.sequences import digest_array
-from ednabed.store.files import sha256_file, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
-from ednabed.store.run_writer import _software
 
 
 def spec(dimension: int) -> Spec:
@@ -76,7 +77,7 @@ def make_run(root: Path, number: int, rows: int, vectors: Vectors, dimension: in
         dataset=folder.parent.name, run_id=folder.name,
         created=f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}+00:00",
         spec=spec(dimension), version=None, inputs=[], labels=None, options={}, counts={"embedded": rows}, compute=[],
-        software=_software(),
+        software=software_versions("numpy", "pyarrow", "torch"),
         files={n: {"sha256": sha256_file(folder / n), "bytes": (folder / n).stat().st_size} for n in names},
     )  # fmt: skip
     write_atomic(folder / MANIFEST, manifest.to_text())

@@ -22,7 +22,7 @@ SABLEFISH = (
     "AAGACAAGAAGTTCAACCACGAAGGTGACTTTATTCGTACTGAACCCACGAAAGCTAGGACAC"
 )
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-SECONDS = 120
+SECONDS = 300
 """Maximum time in seconds for any action on the page on a busy machine."""
 
 

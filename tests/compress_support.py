@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ednabed.store.files import sha256_file, write_atomic
+from ednabed.base.atomic import write_atomic
+from ednabed.base.files import sha256_file
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import Run
 from support import letters

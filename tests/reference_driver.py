@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ednabed.reference import assemble, layout
-from ednabed.reference.build import BuildRequest, consolidate
+from ednabed.reference.build import BuildRequest, build_reference
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
     workspace = Path(settings["workspace"])
     for number in range(settings["rounds"]):
         root = settings["roots"][number % len(settings["roots"])]
-        consolidate(
+        build_reference(
             BuildRequest(
                 workspace,
                 runs=Path(root),

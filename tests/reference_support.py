@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ednabed.base.files import sha256_file
 from ednabed.models.spec import Spec
 from ednabed.reference import build as building
 from ednabed.reference.build import BuildRequest, BuildResult
 from ednabed.reference.collection import Collection
 from ednabed.reference.opened import Reference, open_reference
 from ednabed.sequences.records import digest
-from ednabed.store.files import sha256_file
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import RECORDS, Run, runs_root
 
@@ -94,7 +94,7 @@ def add_run(workspace: Path, dataset: str, name: str, numbers: Sequence[int], **
 
 
 def consolidate(workspace: Path, **more: Any) -> BuildResult:
-    return building.consolidate(BuildRequest(workspace, **more))
+    return building.build_reference(BuildRequest(workspace, **more))
 
 
 def opened(workspace: Path, name: str | None = None) -> Reference:

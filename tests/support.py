@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ednabed.models.base import Embedder, Encoder, FloatArray, Tokens
+from ednabed.base.arrays import FloatArray
+from ednabed.models.base import Embedder, Encoder, Tokens
 from ednabed.models.spec import Policy
 
 LETTERS = b"ACGTN"

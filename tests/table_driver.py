@@ -14,10 +14,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ednabed.store import table_embed
 from ednabed.store.journal import VectorJournal
-from ednabed.store.table import Database, VectorColumns
-from ednabed.store.table_pending import PendingRows
+from ednabed.tables import fill
+from ednabed.tables.pending import PendingRows
+from ednabed.tables.table import Database, VectorColumns
 from support import letters
 
 
@@ -42,9 +42,9 @@ def main() -> None:
     # A process that hangs says where, before the test that waits for it gives up.
     faulthandler.dump_traceback_later(200, exit=True)
     settings = json.loads(sys.argv[1])
-    table_embed.MERGE_ROWS = settings.get("merge_rows", table_embed.MERGE_ROWS)
-    table_embed._MERGE_BYTES = 0 if "merge_rows" in settings else table_embed._MERGE_BYTES
-    table_embed._JOURNAL_SECONDS = settings.get("flush_seconds", table_embed._JOURNAL_SECONDS)
+    fill.MERGE_ROWS = settings.get("merge_rows", fill.MERGE_ROWS)
+    fill._MERGE_BYTES = 0 if "merge_rows" in settings else fill._MERGE_BYTES
+    fill._JOURNAL_SECONDS = settings.get("flush_seconds", fill._JOURNAL_SECONDS)
     if "die" in settings:
         name, at, when = settings["die"]
         if name == "optimize":
@@ -56,18 +56,17 @@ def main() -> None:
         elif hasattr(PendingRows, name):
             setattr(PendingRows, name, deadly(getattr(PendingRows, name), at, when))
         else:
-            setattr(table_embed, name, deadly(getattr(table_embed, name), at, when))
+            setattr(fill, name, deadly(getattr(fill, name), at, when))
     log = settings.get("log")
     embedder = letters(
         log=None if log is None else Path(log),
         seconds_a_row=settings.get("seconds_a_row", 0.0),
         salt=settings.get("salt", 0),
     )
-    stats = table_embed.embed_table(
-        Database(settings["db"]),
+    stats = fill.embed_table(
+        Database(settings["db"]).open(VectorColumns(settings.get("vector_column", "vector"))),
         embedder,
         Path(settings["workspace"]),
-        columns=VectorColumns(settings.get("vector_column", "vector")),
         max_sequences=settings.get("max_sequences"),
         resume=settings.get("resume", True),
         show_progress=False,

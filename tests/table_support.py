@@ -14,7 +14,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
-from ednabed.store.table import Database
+from ednabed.tables.table import Database
 
 DRIVER = Path(__file__).with_name("table_driver.py")
 DIMENSION = 10
@@ -46,12 +46,12 @@ def simple(folder: Path, letters: Sequence[str | None], **further: Any) -> Datab
 
 def read(database: Database) -> pa.Table:
     """The whole table, sorted by id."""
-    return database.open().to_arrow().sort_by("sequence_id").combine_chunks()
+    return database.open().lance.to_arrow().sort_by("sequence_id").combine_chunks()
 
 
 def rows(database: Database) -> dict[str, dict[str, Any]]:
     """The rows by id; fails when an id stands twice."""
-    listed = database.open().to_arrow().to_pylist()
+    listed = database.open().lance.to_arrow().to_pylist()
     found = {row["sequence_id"]: row for row in listed}
     assert len(found) == len(listed), "an id stands twice"
     return found

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from ednabed.api.identify import calibrate_reference
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.models.base import Embedder
 from ednabed.models.spec import Policy
-from ednabed.reference.build import BuildRequest, consolidate
+from ednabed.reference.build import BuildRequest, build_reference
 from ednabed.reference.opened import Reference, open_reference
 from ednabed.search.queries import Query, QueryBatch
 from ednabed.sequences.lineage import Lineage, format_lineage
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.taxonomy.evidence import Candidates
-from ednabed.taxonomy.labels import Labels, number_taxa
+from ednabed.taxonomy.labels import RowLabels, number_taxa
+from ednabed.workflows.identify import calibrate_reference
 
 DRAWS = 720
 """Draws that calibrate ``shared_world`` in seconds: enough for p-values (50 a rank) when all lengths are taken
@@ -144,7 +144,7 @@ def reference_of(workspace: Path, barcodes: Iterable[Barcode], *, strand: str = 
     table = write_table(workspace / "barcodes.tsv", barcodes)
     embedder = open_embedder("kmer6", Policy(strand=strand))  # type: ignore[arg-type]
     embed_to_run(RunRequest(inputs=[table], workspace=workspace, dataset="made-up"), embedder, show_progress=False)
-    return open_reference(consolidate(BuildRequest(workspace, **more)).folder)
+    return open_reference(build_reference(BuildRequest(workspace, **more)).folder)
 
 
 def world_workspace(folder: Path) -> Path:
@@ -169,11 +169,11 @@ def batch_of(embedder: Embedder, queries: Sequence[tuple[str, str]]) -> QueryBat
     )
 
 
-def labels_of(rows: Sequence[Sequence[tuple[Lineage, int]]], markers: Sequence[str] | None = None) -> Labels:
+def labels_of(rows: Sequence[Sequence[tuple[Lineage, int]]], markers: Sequence[str] | None = None) -> RowLabels:
     """Labels of rows by hand: for each its lineages with their numbers of records, most records first."""
     lineages = list(dict.fromkeys(lineage for row in rows for lineage, _ in row))
     names = ["", *sorted(set(markers or []) - {""})]
-    return Labels(
+    return RowLabels(
         lineages=lineages,
         taxa=number_taxa(lineages),
         starts=np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64),

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from ednabed import EmbeddingEngine, get_data_manager
-from ednabed.export.assignments import from_json
 from ednabed.reference.kept import kept_names
+from ednabed.store.assignment import Assignment
 from ednabed.store.assignments import list_kept, verify_kept
 from ednabed.store.runs import Run
 from ednabed.store.versions import Versions
@@ -98,7 +98,7 @@ def test_assignments(workspace):
     (kept,) = list_kept(run.folder, run.identity)
     assert (kept.facts.build, kept.facts.statuses["assigned"]) == ("2026-11-22_02-39-57-b62c14", 1)
     rows = kept.read().to_pylist()
-    first = from_json({"id": rows[0]["digest"], **rows[0]})
+    first = Assignment.from_dict({"id": rows[0]["digest"], **rows[0]})
     assert (first.lineage[6], first.tied[0], first.confidences) == ("Rattus sp. 1", first.lineage, (0.99,) * 7)
     names = kept_names(data.open_reference(), workspace)
     assert names.names.lineages == [";".join(first.lineage)]

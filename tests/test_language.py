@@ -127,7 +127,7 @@ ALLOWED_NAMES = {
     "ednabed.taxonomy.calibration_old.OldRankModel.most": STORED,
     "ednabed.taxonomy.logistic.Logistic.least": STORED,
     "ednabed.taxonomy.logistic.Logistic.most": STORED,
-    "ednabed.taxonomy.sequence_map.SequenceMap.most": "stored under this name in the metadata of a map",
+    "ednabed.maps.sequence_map.SequenceMap.most": "stored under this name in the metadata of a map",
 }
 """Qualified name to the reason why it may have a banned name."""
 
@@ -179,7 +179,7 @@ ALLOWED_FLAGS = {
     "ednabed.evaluate.consensus": PROGRAM,
     "ednabed.evaluate.external": PROGRAM,
     "ednabed.evaluate.mmseqs": PROGRAM,
-    "ednabed.evaluate.own": "settings of a method that was measured, as the command that applies them",
+    "ednabed.evaluate.ednabed_method": "settings of a method that was measured, as the command that applies them",
     "ednabed.evaluate.tools": PROGRAM,
 }
 """Module to the reason why its strings may contain options of a command line."""

@@ -146,7 +146,7 @@ for name in ("triton", "flash_attn", "triton.language"):
     else:
         raise AssertionError(name)
 try:
-    exec("import fcntl", {"__name__": "ednabed.store.files", "__builtins__": builtins})
+    exec("import fcntl", {"__name__": "ednabed.base.files", "__builtins__": builtins})
 except ModuleNotFoundError:
     print("guarded")
 exec("import tempfile, filelock", {"__name__": "other", "__builtins__": builtins})

@@ -32,33 +32,34 @@ from safetensors.torch import load_file, save_file
 from xopen import xopen
 
 from damage_support import damaged, strange
+from ednabed.base.atomic import write_atomic
 from ednabed.base.library_writes import library_writes
+from ednabed.base.sealed import json_sha256, to_json
 from ednabed.cli.main import main
 from ednabed.errors import EdnabedError, InputError, StoreError
 from ednabed.export.names import names_by_id
+from ednabed.maps.sequence_map import SequenceMap
 from ednabed.models.barcode.config import BarcodeConfig
 from ednabed.models.barcode.files import read_arrays, write_arrays
 from ednabed.models.fields import read_json_object
+from ednabed.reference import build_names, layout
 from ednabed.reference import index as indexes
-from ednabed.reference import layout
 from ednabed.reference.index import open_index
 from ednabed.reference.partfile import PartFile, Shelf
 from ednabed.reference.parts import keys_of
 from ednabed.sequences import open_records
 from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.assignments import COLUMNS, SCHEMA, keep, list_kept
-from ednabed.store.files import json_sha256, to_json, write_atomic
+from ednabed.store.assignments import COLUMNS, SCHEMA, ClassifiedBy, keep, list_kept
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, Run
-from ednabed.store.table import scan, survey
 from ednabed.store.vectors import VectorFile
 from ednabed.store.versions import Versions
+from ednabed.tables.status import survey
 from ednabed.taxonomy.calibration import ALL_LENGTHS, Calibration, Group, Model
 from ednabed.taxonomy.calibration_old import OldGroup
 from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, QUERY_SIZE, RANK_SIZE, Evidence
 from ednabed.taxonomy.logistic import constant
-from ednabed.taxonomy.sequence_map import SequenceMap
 from ednabed.training import loop
 from reference_support import DIMENSION, SPEC, add_run, consolidate, legacy, letters_of, opened, vector_of, write_run
 from table_support import simple
@@ -159,9 +160,9 @@ def reference_json(folder: Path) -> Seam:
 
 
 def names_json(folder: Path) -> Seam:
-    path = folder / layout.NAMES
-    body = {"schema": layout.NAMES_SCHEMA, "names": {"first": "2024-01-01_00-00-00"}}
-    return lambda rng: write_json(path, body, rng), lambda: layout.read_names(folder)
+    path = folder / build_names.NAMES
+    body = {"schema": build_names.NAMES_SCHEMA, "names": {"first": "2024-01-01_00-00-00"}}
+    return lambda rng: write_json(path, body, rng), lambda: build_names.read_names(folder)
 
 
 def versions_json(folder: Path) -> Seam:
@@ -222,8 +223,13 @@ def kept_parquet(folder: Path) -> Seam:
                else pa.nulls(6, field.type) for field in COLUMNS]  # fmt: skip
     table = pa.table(columns, schema=COLUMNS)
     shares = {"": {"source": "default", "known": 0.5, "queries": 6, "lacking": {"genus": 0.1}}}
-    kept = keep(run, table, build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={"a": 1},
-                shares=shares)  # fmt: skip
+    kept = keep(
+        run,
+        table,
+        ClassifiedBy(
+            build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={"a": 1}, shares=shares
+        ),
+    )
     facts = {"schema": SCHEMA, **asdict(kept.facts)}
     data = kept.path.read_bytes()
     bad = table.set_column(0, COLUMNS.field("digest"), pa.nulls(6, pa.string()))
@@ -408,7 +414,7 @@ def training_state(folder: Path) -> Seam:
 def index_file(folder: Path) -> Seam:
     vectors = np.stack([vector_of(i) for i in range(300)])
     write_run(folder / "run", range(300), vectors=vectors)
-    index, facts = indexes.train(VectorFile.open(folder / "run"))
+    index, facts = indexes.train_index(VectorFile.open(folder / "run"))
     indexes.add(index, iter([vectors]))
     path = folder / "x.faiss"
     indexes._save(index, path)
@@ -436,8 +442,9 @@ def lance_table(folder: Path) -> Seam:
         path.write_bytes(damaged(whole[path], rng))
 
     def read() -> None:
-        status = survey(database)
-        for batch in scan(database, database.open(), ["sequence_id", "dna_sequence"]):
+        table = database.open()
+        status = survey(table)
+        for batch in table.scan(["sequence_id", "dna_sequence"]):
             batch.to_pylist()
         assert status.rows >= 0
 
@@ -630,7 +637,7 @@ def small_disk(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("size", [0, 1000, -1])
 def test_an_index_that_does_not_fit_on_the_disk(tmp_path, size):
-    index = indexes.flat(iter([np.stack([vector_of(i) for i in range(300)])]), DIMENSION)
+    index = indexes.flat_index(iter([np.stack([vector_of(i) for i in range(300)])]), DIMENSION)
     path = tmp_path / "x.faiss"
     indexes._save(index, path)
     whole = path.stat().st_size

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ednabed.base.version import __version__
 
 if TYPE_CHECKING:
     from ednabed.api import DataManager, EmbeddingEngine, get_data_manager

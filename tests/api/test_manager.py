@@ -15,7 +15,6 @@ import pytest
 
 import ednabed
 from ednabed import get_data_manager
-from ednabed.api import manager as module
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference import loose
 from ednabed.reference.loose import LooseRuns
@@ -25,6 +24,7 @@ from ednabed.store import vectors as vector_files
 from ednabed.store.compress import compress_run
 from ednabed.store.runs import RECORDS, Run, runs_root
 from ednabed.store.versions import register, tag_run
+from ednabed.workflows import search as module
 from reference_support import (
     DIMENSION,
     OTHER,
@@ -231,7 +231,7 @@ def searched(request, workspace, monkeypatch) -> Path:
     used = []
     real = module.Search
     monkeypatch.setattr(
-        module, "Search", lambda collection, wanted: used.append(type(collection)) or real(collection, wanted)
+        module, "Search", lambda collection, *more: used.append(type(collection)) or real(collection, *more)
     )
     yield workspace
     assert set(used) == {Reference if request.param == "reference" else LooseRuns}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ednabed.cli import main as entry
+from cli_support import call_in
 from ednabed.export.assignments import TSV_COLUMNS
 from ednabed.sequences.lineage import format_lineage
 from ednabed.taxonomy.calibration import FILE, Group
@@ -40,13 +40,6 @@ from taxonomy_support import (
 
 WORLD = shared_world()
 NOT_CALIBRATED = "is not calibrated, so names are given by fixed identity thresholds"
-
-
-def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main(["--workspace", str(workspace), *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return ended.value.code or 0, out, err
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -95,7 +88,7 @@ def calibration_of(workspace: Path) -> Path:
 
 
 def test_a_table_in_the_order_of_the_input(capsys, workspace, queries):
-    code, out, err = call(capsys, workspace, "classify", queries, "--format", "tsv")
+    code, out, err = call_in(capsys, workspace, "classify", queries, "--format", "tsv")
     assert code == 0
     assert out.splitlines()[0].split("\t") == list(TSV_COLUMNS)
     rows = rows_of(out)
@@ -125,35 +118,35 @@ def test_a_table_in_the_order_of_the_input(capsys, workspace, queries):
 
 
 def test_formats_and_files(capsys, workspace, queries, tmp_path):
-    code, tsv, _ = call(capsys, workspace, "classify", queries, "--format", "tsv")
+    code, tsv, _ = call_in(capsys, workspace, "classify", queries, "--format", "tsv")
     rows = rows_of(tsv)
     target = tmp_path / "folder" / "taxa.tsv"
-    code, out, err = call(capsys, workspace, "classify", queries, "--output", target)
+    code, out, err = call_in(capsys, workspace, "classify", queries, "--output", target)
     assert (code, out) == (0, "")
     assert target.read_text(encoding="utf-8") == tsv
     assert f"in {target}" in err
-    call(capsys, workspace, "classify", queries, "--output", tmp_path / "taxa.jsonl")
+    call_in(capsys, workspace, "classify", queries, "--output", tmp_path / "taxa.jsonl")
     objects = [json.loads(line) for line in (tmp_path / "taxa.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [o["id"] for o in objects] == [row["id"] for row in rows]
     assert [o["lineage"] or "" for o in objects] == [row["lineage"] for row in rows]
-    _, qiime2, _ = call(capsys, workspace, "classify", queries, "--format", "qiime2")
+    _, qiime2, _ = call_in(capsys, workspace, "classify", queries, "--format", "qiime2")
     assert qiime2.splitlines()[0] == "Feature ID\tTaxon\tConfidence"
     assert qiime2.splitlines()[1].split("\t")[1].endswith(f"; s__{WORLD[1].lineage[6]}")
-    _, sintax, _ = call(capsys, workspace, "classify", queries, "--format", "sintax")
+    _, sintax, _ = call_in(capsys, workspace, "classify", queries, "--format", "sintax")
     assert sintax.splitlines()[0].split("\t")[3].startswith("d:Animalia,p:Phylum0")
-    _, table, _ = call(capsys, workspace, "classify", queries)
+    _, table, _ = call_in(capsys, workspace, "classify", queries)
     assert table.splitlines()[0].split()[:3] == ["id", "status", "rank"]
     assert len(table.splitlines()) in (len(rows) + 1, len(rows) + 2)
 
 
 def test_neither_threads_nor_vectors_alone_change_the_known_species(capsys, workspace, queries):
     one, three = (
-        [{**row, "similarity": ""} for row in rows_of(call(capsys, workspace, *asked, "--threads", count)[1])]
+        [{**row, "similarity": ""} for row in rows_of(call_in(capsys, workspace, *asked, "--threads", count)[1])]
         for asked in [("classify", queries, "--format", "tsv")]
         for count in (1, 3)
     )
     assert one == three
-    code, out, _ = call(capsys, workspace, "classify", queries, "--format", "tsv", "--no-align")
+    code, out, _ = call_in(capsys, workspace, "classify", queries, "--format", "tsv", "--no-align")
     rows = {row["id"]: row for row in rows_of(out)}
     assert code == 0
     assert rows["known"]["genus"] == WORLD[1].lineage[5]
@@ -162,14 +155,14 @@ def test_neither_threads_nor_vectors_alone_change_the_known_species(capsys, work
 
 def test_limits_of_confidence_and_identity(capsys, workspace, queries):
     def row(*more):
-        return rows_of(call(capsys, workspace, "classify", queries, "--format", "tsv", *more)[1])[0]
+        return rows_of(call_in(capsys, workspace, "classify", queries, "--format", "tsv", *more)[1])[0]
 
     assert row("--min-confidence", 1)["species"] == ""
     assert row("--min-confidence", 0)["species"] == WORLD[1].lineage[6]
     assert row("--min-identity", 99.9)["status"] == "unclassified"
     assert "below the requested 99.9" in row("--min-identity", 99.9)["note"]
     for option in ("--min-confidence", "--min-identity", "--min-coverage", "--alpha"):
-        code, out, err = call(capsys, workspace, "classify", queries, option, 101)
+        code, out, err = call_in(capsys, workspace, "classify", queries, option, 101)
         assert (code, out) == (2, "")
         assert option[2:] in err
 
@@ -183,7 +176,7 @@ def test_the_share_of_known_species_is_reported_and_kept_next_to_the_results(cap
         (many, [], "estimated from these"),
         (few, ["--known", "0.9"], "known species: 0.90, as requested"),
     ):
-        code, _, err = call(capsys, workspace, "classify", queries, "--output", output, *options)
+        code, _, err = call_in(capsys, workspace, "classify", queries, "--output", output, *options)
         assert code == 0
         assert words in err
         about = json.loads((tmp_path / "taxonomy.tsv.about.json").read_text("utf-8"))
@@ -198,7 +191,7 @@ def test_the_share_of_known_species_is_reported_and_kept_next_to_the_results(cap
 def test_names_at_a_precision(monkeypatch, capsys, workspace, queries):
     """If no confidence reaches the precision, no name is given, and this is reported."""
     arguments = (workspace, "classify", queries, "--format", "tsv", "--precision", "0.6")
-    code, out, err = call(capsys, *arguments)
+    code, out, err = call_in(capsys, *arguments)
     assert code == 0
     assert [row["rank"] for row in rows_of(out)].count("species") > 2
     assert "no confidence reached" not in err
@@ -206,7 +199,7 @@ def test_names_at_a_precision(monkeypatch, capsys, workspace, queries):
     monkeypatch.setattr(
         Group, "cutoff", lambda own, rank, *more: None if rank == "species" else found(own, rank, *more)
     )
-    code, out, err = call(capsys, *arguments)
+    code, out, err = call_in(capsys, *arguments)
     assert code == 0
     assert "species" not in {row["rank"] for row in rows_of(out)}
     assert "no confidence reached precision 0.6 in calibration at species, so no name is given there" in err
@@ -214,7 +207,7 @@ def test_names_at_a_precision(monkeypatch, capsys, workspace, queries):
 
 def test_names_by_consensus(capsys, workspace, uncalibrated, queries):
     for place in (workspace, uncalibrated):
-        code, out, err = call(capsys, place, "classify", queries, "--format", "tsv", "--consensus")
+        code, out, err = call_in(capsys, place, "classify", queries, "--format", "tsv", "--consensus")
         assert code == 0
         assert NOT_CALIBRATED not in err
         rows = [row for row in rows_of(out) if row["status"] != "rejected"]
@@ -222,7 +215,7 @@ def test_names_by_consensus(capsys, workspace, uncalibrated, queries):
         assert {row["novel_rank"] for row in rows} == {""}
     by = {
         row["id"]: row
-        for row in rows_of(call(capsys, workspace, "classify", queries, "--format", "tsv", "--consensus")[1])
+        for row in rows_of(call_in(capsys, workspace, "classify", queries, "--format", "tsv", "--consensus")[1])
     }
     assert by["known"]["species"] == WORLD[1].lineage[6]
     assert not by["new"]["species"], "its identity is below the limit of species"
@@ -242,13 +235,13 @@ def test_names_by_consensus(capsys, workspace, uncalibrated, queries):
     ],
 )
 def test_impossible_options(capsys, workspace, queries, options, words):
-    code, out, err = call(capsys, workspace, "classify", queries, *options)
+    code, out, err = call_in(capsys, workspace, "classify", queries, *options)
     assert (code, out) == (2, "")
     assert words in err
 
 
 def test_without_a_calibration_shares_are_unknown(capsys, uncalibrated, queries):
-    code, _, err = call(capsys, uncalibrated, "classify", queries, "--known", "0.5")
+    code, _, err = call_in(capsys, uncalibrated, "classify", queries, "--known", "0.5")
     assert code == 2
     assert "is not calibrated, so --precision and --known cannot be used" in err
 
@@ -257,14 +250,14 @@ def test_a_table_of_samples(capsys, workspace, queries, tmp_path):
     counts = tmp_path / "counts.tsv"
     counts.write_text("id\tlake\tsea\nknown\t3\t0\nnew\t1\t5\nother\t2\t2\n", encoding="utf-8")
     target = tmp_path / "taxa.tsv"
-    code, _, err = call(
+    code, _, err = call_in(
         capsys, workspace, "classify", queries, "--abundance", counts, "--taxon-table", target, "--format", "tsv"
     )
     assert code == 0
     text = target.read_text(encoding="utf-8")
     assert WORLD[1].lineage[6] in text
     assert "1 features of the count table (4 reads)" in err
-    code, _, err = call(capsys, workspace, "classify", queries, "--abundance", counts)
+    code, _, err = call_in(capsys, workspace, "classify", queries, "--abundance", counts)
     assert code == 2
     assert "--taxon-table" in err
 
@@ -277,7 +270,7 @@ def test_a_count_table_without_any_of_the_queries(capsys, workspace, queries, tm
         ("id\tlake\nother\t3\n", "none of the sequences, such as 'known', is in this count table"),
     ):
         counts.write_text(text, encoding="utf-8")
-        code, out, err = call(capsys, workspace, "classify", queries, *options)
+        code, out, err = call_in(capsys, workspace, "classify", queries, *options)
         assert (code, out) == (1, "")
         assert f"{counts}: {told}" in err
         assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.tsv", "q.fa"]
@@ -297,24 +290,26 @@ def test_several_files_are_samples(capsys, uncalibrated, tmp_path):
     sea = tmp_path / "sea.v2.fa.gz"
     sea.write_bytes(gzip.compress(f">a;size=7\n{known[0]}\n>short\nACGT\n".encode()))
     target = tmp_path / "taxa.tsv"
-    code, _, err = call(capsys, uncalibrated, "classify", lake, sea, "--taxon-table", target, "--format", "tsv")
+    code, _, err = call_in(capsys, uncalibrated, "classify", lake, sea, "--taxon-table", target, "--format", "tsv")
     assert code == 0, err
     # The rejected one counts as one read.
     assert samples_of(target) == {"lake": 5, "pond": 2, "sea.v2": 8}
     # A single file is not a sample by its name.
-    assert call(capsys, uncalibrated, "classify", lake, "--taxon-table", target, "--format", "tsv")[0] == 0
+    assert call_in(capsys, uncalibrated, "classify", lake, "--taxon-table", target, "--format", "tsv")[0] == 0
     assert samples_of(target) == {"no_sample": 5, "pond": 2}
     # The count table determines the samples.
     counts = tmp_path / "counts.tsv"
     counts.write_text("id\twinter\na\t3\n", encoding="utf-8")
-    code, _, _ = call(
+    code, _, _ = call_in(
         capsys, uncalibrated, "classify", lake, sea, "--taxon-table", target, "--abundance", counts, "--format", "tsv"
     )
     assert (code, samples_of(target)) == (0, {"winter": 3})
     # Two files of the same name are two samples.
     (tmp_path / "p1").mkdir()
     again = shutil.copyfile(lake, tmp_path / "p1" / "lake.fasta")
-    code, _, err = call(capsys, uncalibrated, "classify", lake, again, sea, "--taxon-table", target, "--format", "tsv")
+    code, _, err = call_in(
+        capsys, uncalibrated, "classify", lake, again, sea, "--taxon-table", target, "--format", "tsv"
+    )
     assert code == 0, err
     assert samples_of(target) == {f"{tmp_path.name}/lake": 5, "pond": 4, "p1/lake": 5, "sea.v2": 8}
 
@@ -356,7 +351,7 @@ def test_an_empty_file(capsys, workspace, tmp_path, content):
     path, target = tmp_path / "empty.fa", tmp_path / "out.tsv"
     path.write_text(content)
     target.write_text("older")
-    code, out, err = call(capsys, workspace, "classify", path, "--output", target)
+    code, out, err = call_in(capsys, workspace, "classify", path, "--output", target)
     assert (code, out) == (1, "")
     assert "empty.fa" in err
     assert target.read_text() == "older", "an older result stays as it was"
@@ -366,7 +361,7 @@ def test_an_empty_file(capsys, workspace, tmp_path, content):
 @pytest.mark.parametrize("option", ["--output", "--taxon-table"])
 def test_an_output_that_is_the_input(capsys, workspace, queries, option):
     before = queries.read_bytes()
-    code, _, err = call(capsys, workspace, "classify", queries, option, queries.parent / "." / queries.name)
+    code, _, err = call_in(capsys, workspace, "classify", queries, option, queries.parent / "." / queries.name)
     assert code == 2
     assert "given twice, as input and for results" in err
     assert queries.read_bytes() == before
@@ -392,7 +387,7 @@ def test_paths_where_no_result_can_be_written(monkeypatch, capsys, own, queries,
     target = tmp_path / place.replace("RUN", run.name)
     for verb, option in (("classify", "--output"), ("classify", "--taxon-table"), ("evaluate", "--output")):
         files = (queries,) if verb == "classify" else ()
-        code, out, err = call(capsys, own, verb, *files, option, target)
+        code, out, err = call_in(capsys, own, verb, *files, option, target)
         assert (code, out) == (2, "")
         assert told in err
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
@@ -400,16 +395,16 @@ def test_paths_where_no_result_can_be_written(monkeypatch, capsys, own, queries,
 
 def test_two_results_in_one_file(capsys, workspace, queries, tmp_path):
     target = tmp_path / "t.tsv"
-    code, _, err = call(capsys, workspace, "classify", queries, "--output", target, "--taxon-table", target)
+    code, _, err = call_in(capsys, workspace, "classify", queries, "--output", target, "--taxon-table", target)
     assert code == 2
     assert "given twice" in err
 
 
 def test_a_missing_file_and_a_missing_reference(capsys, workspace, queries, tmp_path):
-    code, _, err = call(capsys, workspace, "classify", tmp_path / "no.fa", "--format", "tsv")
+    code, _, err = call_in(capsys, workspace, "classify", tmp_path / "no.fa", "--format", "tsv")
     assert code == 1
     assert "no.fa" in err
-    code, _, err = call(capsys, tmp_path, "classify", queries)
+    code, _, err = call_in(capsys, tmp_path, "classify", queries)
     assert code == 1
     assert "consolidate" in err
     assert "Traceback" not in err
@@ -418,7 +413,7 @@ def test_a_missing_file_and_a_missing_reference(capsys, workspace, queries, tmp_
 def test_no_labels(capsys, tmp_path, queries):
     reference_of(tmp_path / "ws", [Barcode(f"r{i}", randomly(100, i), ("",) * 7) for i in range(3)])
     for command in (("classify", queries), ("reference", "calibrate")):
-        code, out, err = call(capsys, tmp_path / "ws", *command)
+        code, out, err = call_in(capsys, tmp_path / "ws", *command)
         assert (code, out) == (1, "")
         assert "has no record with a lineage" in err
         assert "embed labelled records" in err
@@ -426,11 +421,11 @@ def test_no_labels(capsys, tmp_path, queries):
 
 def test_a_missing_calibration_is_reported_and_vectors_alone_are_refused(capsys, uncalibrated, tmp_path):
     path = write_fasta(tmp_path / "q.fa", [("a", world(8, length=300)[5].sequence)])
-    code, out, err = call(capsys, uncalibrated, "classify", path, "--format", "tsv")
+    code, out, err = call_in(capsys, uncalibrated, "classify", path, "--format", "tsv")
     (row,) = rows_of(out)
     assert (code, row["species"], row["confidence"], row["novel_p"]) == (0, "Genus0 species1", "", "")
     assert NOT_CALIBRATED in err
-    code, out, err = call(capsys, uncalibrated, "classify", path, "--no-align")
+    code, out, err = call_in(capsys, uncalibrated, "classify", path, "--no-align")
     assert (code, out) == (2, "")
     assert "run 'ednabed reference calibrate' or omit --no-align" in err
 
@@ -438,18 +433,18 @@ def test_a_missing_calibration_is_reported_and_vectors_alone_are_refused(capsys,
 @pytest.mark.parametrize("limit", ["--min-identity", "--min-coverage"])
 def test_limits_of_the_alignment_without_alignment_are_refused(capsys, workspace, queries, limit):
     for more in ((), ("--format", "tsv")):
-        code, out, err = call(capsys, workspace, "classify", queries, "--no-align", limit, 90, *more)
+        code, out, err = call_in(capsys, workspace, "classify", queries, "--no-align", limit, 90, *more)
         assert (code, out) == (2, "")
         assert limit[2:] in err
         assert "Traceback" not in err
-    assert call(capsys, workspace, "classify", queries, "--no-align", limit, 0)[0] == 0
+    assert call_in(capsys, workspace, "classify", queries, "--no-align", limit, 0)[0] == 0
 
 
 def test_too_little_to_calibrate(capsys, uncalibrated):
-    code, _, err = call(capsys, uncalibrated, "reference", "calibrate", "--queries", 299)
+    code, _, err = call_in(capsys, uncalibrated, "reference", "calibrate", "--queries", 299)
     assert code == 2
     assert "299" in err
-    code, _, err = call(capsys, uncalibrated, "reference", "calibrate", "--known", 1)
+    code, _, err = call_in(capsys, uncalibrated, "reference", "calibrate", "--known", 1)
     assert code == 2
     assert not list(uncalibrated.glob(f"data/reference/builds/*/{FILE}"))
 
@@ -459,51 +454,51 @@ def test_a_damaged_calibration(capsys, own, queries):
     text = path.read_text(encoding="utf-8")
     for damaged in (text[: len(text) // 2], text.replace('"known": 0.5', '"known": 0.6'), ""):
         path.write_text(damaged, encoding="utf-8")
-        code, out, err = call(capsys, own, "classify", queries, "--format", "tsv")
+        code, out, err = call_in(capsys, own, "classify", queries, "--format", "tsv")
         assert (code, out) == (1, "")
         assert FILE in err
         assert "create it again with 'ednabed reference calibrate'" in err
-    code, _, _ = call(capsys, own, "reference", "calibrate", "--queries", DRAWS, "--threads", 1)
+    code, _, _ = call_in(capsys, own, "reference", "calibrate", "--queries", DRAWS, "--threads", 1)
     assert code == 0
-    assert call(capsys, own, "classify", queries, "--format", "tsv")[0] == 0
+    assert call_in(capsys, own, "classify", queries, "--format", "tsv")[0] == 0
 
 
 def test_a_reference_that_was_built_again(capsys, own, queries):
     """The calibration of the old build does not apply to the new one, and this is reported."""
     more = write_table(own / "more.tsv", [Barcode("more", randomly(400, 3), lineage_of(77))])
     old = calibration_of(own)
-    assert call(capsys, own, "embed", more, "--dataset", "more", "--model", "kmer6")[0] == 0
-    code, _, err = call(capsys, own, "classify", queries, "--format", "tsv")
+    assert call_in(capsys, own, "embed", more, "--dataset", "more", "--model", "kmer6")[0] == 0
+    code, _, err = call_in(capsys, own, "classify", queries, "--format", "tsv")
     assert code == 0
     assert NOT_CALIBRATED not in err, "nothing is consolidated yet"
     kept = old.read_bytes()
-    assert call(capsys, own, "consolidate", "--incremental", "--no-calibrate")[0] == 0
-    code, out, err = call(capsys, own, "classify", queries, "--format", "tsv")
+    assert call_in(capsys, own, "consolidate", "--incremental", "--no-calibrate")[0] == 0
+    code, out, err = call_in(capsys, own, "classify", queries, "--format", "tsv")
     assert code == 0
     assert NOT_CALIBRATED in err
     assert {row["confidence"] for row in rows_of(out)} == {""}
     # A calibration that is copied by hand is refused.
     (build,) = (p for p in (own / "data" / "reference" / "builds").iterdir() if p != old.parent)
     (build / FILE).write_bytes(kept)
-    code, _, err = call(capsys, own, "classify", queries)
+    code, _, err = call_in(capsys, own, "classify", queries)
     assert code == 1
     assert "is of build" in err
 
 
 def test_a_calibrated_reference_is_sound_and_stays_calibrated(capsys, own, queries):
-    assert call(capsys, own, "reference", "verify")[0] == 0
-    assert call(capsys, own, "reference", "tag", "kept")[0] == 0
-    code, _, err = call(capsys, own, "classify", queries, "--reference", "kept", "--format", "tsv")
+    assert call_in(capsys, own, "reference", "verify")[0] == 0
+    assert call_in(capsys, own, "reference", "tag", "kept")[0] == 0
+    code, _, err = call_in(capsys, own, "classify", queries, "--reference", "kept", "--format", "tsv")
     assert code == 0
     assert NOT_CALIBRATED not in err
     # Nothing is new: the build and its calibration are kept.
-    assert call(capsys, own, "consolidate", "--incremental")[0] == 0
-    assert NOT_CALIBRATED not in call(capsys, own, "classify", queries, "--format", "tsv")[2]
+    assert call_in(capsys, own, "consolidate", "--incremental")[0] == 0
+    assert NOT_CALIBRATED not in call_in(capsys, own, "classify", queries, "--format", "tsv")[2]
 
 
 def test_another_marker(capsys, workspace, tmp_path):
     path = write_fasta(tmp_path / "q.fa", [(str(i), randomly(300, FOREIGN + i)) for i in range(12)])
-    code, out, err = call(capsys, workspace, "classify", path, "--format", "tsv")
+    code, out, err = call_in(capsys, workspace, "classify", path, "--format", "tsv")
     rows = rows_of(out)
     assert code == 0
     nothing = [row for row in rows if row["status"] == "unclassified" and not row["kingdom_confidence"]]
@@ -515,7 +510,7 @@ def test_another_marker(capsys, workspace, tmp_path):
 
 def test_calibrate_reports_its_results(capsys, own):
     first = json.loads(calibration_of(own).read_text(encoding="utf-8"))
-    code, out, err = call(
+    code, out, err = call_in(
         capsys, own, "reference", "calibrate", "--queries", DRAWS, "--threads", 2, "--seed", 0, "--json"
     )
     assert (code, err) == (0, "")
@@ -530,7 +525,7 @@ def test_calibrate_reports_its_results(capsys, own):
 def test_nothing_can_be_measured_with_one_species_and_that_is_reported(capsys, tmp_path):
     base = randomly(300, 1)
     reference_of(tmp_path, [Barcode(f"r{i}", substituted(base, 4 + i % 6, i), lineage_of(0)) for i in range(210)])
-    code, out, _ = call(capsys, tmp_path, "reference", "calibrate", "--threads", 1)
+    code, out, _ = call_in(capsys, tmp_path, "reference", "calibrate", "--threads", 1)
     assert code == 0
     assert "unknown      all: the accuracy of the calibration, because there are too few species" in out
 
@@ -547,7 +542,7 @@ def test_files_of_any_size_are_streamed(monkeypatch, capsys, uncalibrated, tmp_p
             tmp_path / "q.fa", ((f"q{i}", known[i % 96].sequence[i % 90 : 150 + i % 97]) for i in range(count))
         )
         tracemalloc.start()
-        code, _, _ = call(capsys, uncalibrated, "classify", path, "--output", tmp_path / "out.tsv", "--threads", 1)
+        code, _, _ = call_in(capsys, uncalibrated, "classify", path, "--output", tmp_path / "out.tsv", "--threads", 1)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert code == 0
@@ -595,9 +590,9 @@ def test_the_demonstration_sample_against_a_part_of_the_12s_table(capsys, shared
     workspace.mkdir()
     embed = ("embed", table, "--dataset", "reference", "--max-sequences", 2_000)
     for command in (embed, ("consolidate", "--no-calibrate")):
-        code, _, err = call(capsys, workspace, *command)
+        code, _, err = call_in(capsys, workspace, *command)
         assert code == 0, err
-    code, out, _ = call(capsys, workspace, "classify", tmp_path / "demo.fa", "--format", "tsv")
+    code, out, _ = call_in(capsys, workspace, "classify", tmp_path / "demo.fa", "--format", "tsv")
     rows = rows_of(out)
     assert code == 0
     assert [row["id"] for row in rows] == [name for name, _ in headers]

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ednabed.cli import main as entry
+from cli_support import call
+from ednabed.base.locks import exclusive
 from ednabed.store.compress import LOCK
-from ednabed.store.files import exclusive
 from ednabed.store.runs import find_run, runs_root
 from support import ednabed
 
@@ -21,13 +21,6 @@ OTHERS = {"records.parquet", "rejected.tsv", "run.json"}
 A = "ACGTTGCATGCATGCATTGACCAGTCAAGG"
 B = "ACGTTGCATGCATGCATTGACCAGTCAACC"
 C = "GGGATTTCCCAGAGATTTGGGAAACACTCT"
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 @pytest.fixture(scope="module")

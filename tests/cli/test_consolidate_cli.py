@@ -11,20 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ednabed.cli import main as entry
+from cli_support import call
 from ednabed.reference.opened import open_reference
 from ednabed.store.runs import Run, runs_root
 from ednabed.store.versions import register
 from reference_support import OTHER, SPEC, add_run, content, legacy, opened, snapshot, vector_of
 from support import ednabed
 from taxonomy_support import reference_of, world, world_workspace
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 @pytest.fixture
@@ -251,16 +244,16 @@ def test_runs_that_are_not_in_the_reference_are_not_compressed(workspace, capsys
 @pytest.mark.parametrize("error", ["ours", "system"])
 def test_a_run_that_cannot_be_compressed_is_named(workspace, capsys, monkeypatch, error):
     from ednabed.errors import StoreError
-    from ednabed.store import compress
+    from ednabed.workflows import consolidate as module
 
-    real = compress.compress_run
+    real = module.compress_run
 
     def failing(run, **keywords):
         if run.folder.name == "a":
             raise StoreError("held") if error == "ours" else PermissionError(13, "denied", "some file")
         return real(run, **keywords)
 
-    monkeypatch.setattr(compress, "compress_run", failing)
+    monkeypatch.setattr(module, "compress_run", failing)
     code, out, err = call(capsys, "consolidate", "--compress")
     assert code == 1
     assert "not compressed: consolidated_data/runs/lake/a: " in err
@@ -291,8 +284,8 @@ def test_a_full_or_read_only_disk_is_a_sentence(workspace, capsys, monkeypatch, 
 @pytest.fixture
 def labelled(tmp_path_factory, tmp_path, monkeypatch) -> Path:
     """A copy of a workspace with a reference of labelled records; calibration is replaced by a quick stand-in."""
-    from ednabed.api import identify
     from ednabed.taxonomy.calibration import Calibration
+    from ednabed.workflows import identify
 
     own = Path(shutil.copytree(world_workspace(tmp_path_factory.mktemp("world") / "ws"), tmp_path / "own"))
     (path,) = calibrations(own)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ednabed.cli import main as entry
+from cli_support import call_in
 from ednabed.dashboard import server
 from ednabed.dashboard.settings import Settings
 
@@ -34,10 +34,7 @@ def served(monkeypatch) -> list[tuple]:
 
 
 def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main(["--workspace", str(workspace), "dashboard", "--no-browser", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return ended.value.code or 0, out, err
+    return call_in(capsys, workspace, "dashboard", "--no-browser", *arguments)
 
 
 def test_what_is_served(capsys, tmp_path, served, monkeypatch):

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli_support import call_in
 from ednabed.cli.defaults import find_defaults
-from ednabed.cli.main import cli, main
+from ednabed.cli.main import cli
 from ednabed.errors import UsageError
 
 SEQUENCE = "ACGTTGCAAGCTTAGCCATGCAAGTCCATGACGT"
@@ -22,19 +23,12 @@ def workspace(tmp_path) -> Path:
     return tmp_path
 
 
-def call(capsys, workspace: Path, *arguments: str | Path) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["--workspace", str(workspace), *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return int(ended.value.code), out, err
-
-
 def write(workspace: Path, text: str) -> None:
     (workspace / "ednabed.toml").write_text(text, encoding="utf-8")
 
 
 def embedded(capsys, workspace, *more: str) -> tuple[dict, str]:
-    code, out, err = call(capsys, workspace, "embed", workspace / "in.fa", "--dataset", "see", "--json", *more)
+    code, out, err = call_in(capsys, workspace, "embed", workspace / "in.fa", "--dataset", "see", "--json", *more)
     assert code == 0, err
     return json.loads(out), err
 
@@ -61,13 +55,13 @@ def test_the_command_line_overrides_the_environment_and_that_the_file(capsys, wo
     assert "--strand" not in err
     monkeypatch.chdir(workspace)
     source = workspace / "in.fa"
-    assert call(capsys, workspace, "table", "import", source)[0] == 0
+    assert call_in(capsys, workspace, "table", "import", source)[0] == 0
     monkeypatch.setenv("EDNABED_DB", "from_environment")
-    assert call(capsys, workspace, "table", "import", source)[0] == 0
-    assert call(capsys, workspace, "table", "import", source, "--db", "typed")[0] == 0
+    assert call_in(capsys, workspace, "table", "import", source)[0] == 0
+    assert call_in(capsys, workspace, "table", "import", source, "--db", "typed")[0] == 0
     assert {p.name for p in workspace.iterdir()} >= {"from_file", "from_environment", "typed"}
     monkeypatch.delenv("EDNABED_DB")
-    _, out, _ = call(capsys, workspace, "table", "status", "--json")
+    _, out, _ = call_in(capsys, workspace, "table", "status", "--json")
     assert json.loads(out)["address"].endswith("from_file")
 
 
@@ -76,7 +70,7 @@ def test_typed_output_options_override_the_file(capsys, workspace):
     assert embedded(capsys, workspace)[1] == ""
     assert embedded(capsys, workspace)[1] == ""
     assert "defaults from" in embedded(capsys, workspace, "--verbose")[1]
-    code, _, err = call(capsys, workspace, "--verbose", "runs", "list")
+    code, _, err = call_in(capsys, workspace, "--verbose", "runs", "list")
     assert code == 0
     assert "workspace:" in err
 
@@ -124,7 +118,7 @@ def test_tables_of_groups_and_commands(workspace):
 )  # fmt: skip
 def test_mistakes_in_the_file_are_errors(capsys, workspace, text, said):
     write(workspace, text + "\n")
-    code, out, err = call(capsys, workspace, "runs", "list")
+    code, out, err = call_in(capsys, workspace, "runs", "list")
     assert (code, out) == (2, "")
     assert err.startswith(f"ednabed: {workspace / 'ednabed.toml'}")
     assert said in err
@@ -133,7 +127,7 @@ def test_mistakes_in_the_file_are_errors(capsys, workspace, text, said):
 
 def test_a_file_that_is_not_text(capsys, workspace):
     (workspace / "ednabed.toml").write_bytes(b"\xff\xfe")
-    code, _, err = call(capsys, workspace, "runs", "list")
+    code, _, err = call_in(capsys, workspace, "runs", "list")
     assert code == 2
     assert "cannot be read as UTF-8 text" in err
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cli_support import call
 from ednabed.cli import main as entry
 from ednabed.export.discovery import CANDIDATE_COLUMNS, FILES, MEMBER_COLUMNS
 
@@ -21,13 +22,6 @@ KNOWN = 20
 """Queries of known species: few, so that a handful of absent ones carries a small false discovery rate."""
 # A name that a page could misinterpret.
 NAMES = ("F0", "<u>F1", "F2", "F3")
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 def changed(sequence: str, share: float, chance: random.Random) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from cli_support import call
 from ednabed.cli import main as entry
 from ednabed.sequences.readers import READING
 from ednabed.store.runs import Run, find_run
@@ -38,14 +39,6 @@ def one_sentence(done: subprocess.CompletedProcess, code: int) -> str:
     assert len(lines) == 1, lines
     assert lines[0].startswith("ednabed: ")
     return lines[0]
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    """The command line in this process: exit code, standard output, standard error."""
-    with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 @pytest.mark.parametrize(
@@ -324,7 +317,7 @@ def test_help_of_each_command(capsys, verb):
 
 
 def test_version(capsys):
-    from ednabed import __version__
+    from ednabed.base.version import __version__
 
     assert call(capsys, "--version")[:2] == (0, f"ednabed, version {__version__}\n")
 

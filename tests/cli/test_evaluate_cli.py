@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cli_support import call_in
 from ednabed.cli import evaluate as cli_evaluate
-from ednabed.cli import main as entry
-from ednabed.evaluate import own, tools
+from ednabed.evaluate import ednabed_method, tools
+from ednabed.evaluate.ednabed_method import labelled_records
 from ednabed.evaluate.methods import METHOD_NAMES
-from ednabed.evaluate.own import labelled_records
 from ednabed.evaluate.splits import split
 from ednabed.reference import layout
 from ednabed.reference.opened import open_reference
@@ -20,13 +20,6 @@ from ednabed.sequences.lineage import format_lineage
 from taxonomy_support import reference_of, world, world_workspace
 
 FEW = ("--queries", "10", "--no-others", "--threads", "1")
-
-
-def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main(["--workspace", str(workspace), *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return ended.value.code or 0, out, err
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +39,13 @@ def markers(tmp_path_factory) -> Path:
 @pytest.fixture
 def quick(monkeypatch):
     """Few draws."""
-    real = own.calibrate
-    monkeypatch.setattr(own, "calibrate", lambda *given, **more: real(*given, **{**more, "queries": 400}))
+    real = ednabed_method.calibrate
+    monkeypatch.setattr(ednabed_method, "calibrate", lambda *given, **more: real(*given, **{**more, "queries": 400}))
 
 
 def test_a_report_as_json_and_as_a_file(capsys, workspace, quick, tmp_path):
     target = tmp_path / "report.md"
-    code, out, err = call(capsys, workspace, "evaluate", *FEW, "--crop", "150", "--json", "--output", target)
+    code, out, err = call_in(capsys, workspace, "evaluate", *FEW, "--crop", "150", "--json", "--output", target)
     assert code == 0, err
     found = json.loads(out)
     assert [method["name"] for method in found["methods"]] == ["ednabed kmer6"]
@@ -74,7 +67,7 @@ def test_a_report_as_json_and_as_a_file(capsys, workspace, quick, tmp_path):
 def test_what_a_model_may_be_trained_on(capsys, workspace, tmp_path):
     """The records that stay in training, of the same queries and seed, in a form that every reader takes."""
     target = tmp_path / "training.tsv"
-    code, out, err = call(capsys, workspace, "evaluate", "--queries", "10", "--training-to", target)
+    code, out, err = call_in(capsys, workspace, "evaluate", "--queries", "10", "--training-to", target)
     assert code == 0, err
     assert str(target) in out
     with open_records(target) as batches:
@@ -87,7 +80,7 @@ def test_what_a_model_may_be_trained_on(capsys, workspace, tmp_path):
     assert not {query.sequence for query in parted.queries if query.group == "genus"} & {
         row["sequence"].decode() for row in rows
     }
-    code, _, err = call(capsys, workspace, "evaluate", "--queries", "10", "--training-to", tmp_path)
+    code, _, err = call_in(capsys, workspace, "evaluate", "--queries", "10", "--training-to", tmp_path)
     assert code == 2 and "directory" in err
 
 
@@ -99,7 +92,7 @@ def test_queries_are_drawn_from_listed_records(capsys, workspace, tmp_path):
     unseen = {record.id for record in records if record.lineage[4] in families}
     ids.write_text("\n".join(sorted(unseen)), encoding="utf-8")
     arguments = ("evaluate", "--queries", "10", "--unseen", ids, "--training-to", training)
-    code, _, err = call(capsys, workspace, *arguments)
+    code, _, err = call_in(capsys, workspace, *arguments)
     assert code == 0, err
     with open_records(training) as batches:
         remaining = {row["sequence"].decode() for batch in batches for row in batch.to_pylist()}
@@ -109,15 +102,15 @@ def test_queries_are_drawn_from_listed_records(capsys, workspace, tmp_path):
         (b"nobody\n", "have an id in --unseen"), (b"\n", "only blank lines"), (b"\xff", "is not UTF-8"),
     ):  # fmt: skip
         ids.write_bytes(content)
-        ended, _, err = call(capsys, workspace, *arguments)
+        ended, _, err = call_in(capsys, workspace, *arguments)
         assert ended == 1 and words in err and "Traceback" not in err
-    code, _, err = call(capsys, workspace, "evaluate", "--unseen", tmp_path / "absent.txt", "--no-others")
+    code, _, err = call_in(capsys, workspace, "evaluate", "--unseen", tmp_path / "absent.txt", "--no-others")
     assert code == 1 and "absent.txt: no such file" in err
 
 
 def test_a_file_of_json_and_whole_queries_only(capsys, workspace, quick, tmp_path):
     target = tmp_path / "report.json"
-    code, out, err = call(capsys, workspace, "evaluate", *FEW, "--no-crops", "--vectors-only", "--output", target)
+    code, out, err = call_in(capsys, workspace, "evaluate", *FEW, "--no-crops", "--vectors-only", "--output", target)
     assert (code, out) == (0, ""), err
     found = json.loads(target.read_text(encoding="utf-8"))
     assert [method["name"] for method in found["methods"]] == ["ednabed kmer6", "ednabed kmer6, vectors only"]
@@ -127,12 +120,12 @@ def test_a_file_of_json_and_whole_queries_only(capsys, workspace, quick, tmp_pat
 def test_programs_that_are_absent_are_told_unless_they_are_not_asked_for(capsys, workspace, monkeypatch, quick):
     monkeypatch.setattr(tools.shutil, "which", lambda *_, **__: None)
     some = ("--queries", "3", "--no-crops", "--threads", "1")
-    code, out, err = call(capsys, workspace, "evaluate", *some)
+    code, out, err = call_in(capsys, workspace, "evaluate", *some)
     assert code == 0, err
     assert "vsearch" in err
     assert "blastn" in err
     assert "| ednabed kmer6 |" in out
-    code, _, err = call(capsys, workspace, "evaluate", *some, "--no-others")
+    code, _, err = call_in(capsys, workspace, "evaluate", *some, "--no-others")
     assert code == 0, err
     assert "vsearch" not in err
 
@@ -143,7 +136,7 @@ def test_a_reference_too_small_to_calibrate(capsys, caplog, monkeypatch, tmp_pat
     monkeypatch.setattr("logging.raiseExceptions", False)
     reference = reference_of(tmp_path, world(12, length=300))
     some = ("--queries", "5", "--no-crops", "--threads", "1", "--no-others", "--vectors-only")
-    code, out, err = call(capsys, tmp_path, "evaluate", *some)
+    code, out, err = call_in(capsys, tmp_path, "evaluate", *some)
     assert code == 0, err
     small = f"the part of {reference.name} that remains for training is too small to calibrate"
     how = f"{small}, so ednabed kmer6 names by fixed identity thresholds, without confidences"
@@ -163,13 +156,13 @@ def test_a_reference_too_small_to_calibrate(capsys, caplog, monkeypatch, tmp_pat
     ],
 )
 def test_what_cannot_be_measured(capsys, workspace, more, code, message):
-    found, out, err = call(capsys, workspace, "evaluate", *FEW, *more)
+    found, out, err = call_in(capsys, workspace, "evaluate", *FEW, *more)
     assert (found, out) == (code, "")
     assert message in err
 
 
 def test_an_unknown_model_is_named(capsys, workspace):
-    code, out, err = call(capsys, workspace, "evaluate", *FEW, "--model", "nosuch")
+    code, out, err = call_in(capsys, workspace, "evaluate", *FEW, "--model", "nosuch")
     assert code > 0
     assert out == ""
     assert "nosuch" in err
@@ -177,7 +170,7 @@ def test_an_unknown_model_is_named(capsys, workspace):
 
 
 def test_markers_of_all_runs_are_named(capsys, markers):
-    code, _, err = call(capsys, markers, "evaluate", *FEW, "--marker", "ITS")
+    code, _, err = call_in(capsys, markers, "evaluate", *FEW, "--marker", "ITS")
     assert code == 1
     assert "its markers are: 12S, COI" in err
 
@@ -185,13 +178,13 @@ def test_markers_of_all_runs_are_named(capsys, markers):
 def test_one_marker_of_several(capsys, markers, monkeypatch):
     asked = []
 
-    def stop(records, methods, **more):
-        asked.append((records, more["title"]))
+    def stop(data_split, methods, **more):
+        asked.append((data_split.training, more["title"]))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ednabed.evaluate.accuracy.evaluate", stop)
     for more in ((), ("--marker", "coi")):
-        assert call(capsys, markers, "evaluate", *FEW, *more)[0] == 130
+        assert call_in(capsys, markers, "evaluate", *FEW, *more)[0] == 130
     (every, _), (some, title) = asked
     assert {one.marker for one in every} == {"COI", "12S"}
     assert {one.marker for one in some} == {"COI"}
@@ -200,7 +193,7 @@ def test_one_marker_of_several(capsys, markers, monkeypatch):
 
 
 def test_a_negative_seed_of_calibration_is_refused(capsys, workspace):
-    code, _, err = call(capsys, workspace, "reference", "calibrate", "--seed", "-1")
+    code, _, err = call_in(capsys, workspace, "reference", "calibrate", "--seed", "-1")
     assert code == 2
     assert "-1 is not in the range" in err
 
@@ -209,14 +202,14 @@ def test_other_methods_are_chosen(capsys, workspace, monkeypatch):
     assert cli_evaluate._OTHERS == METHOD_NAMES
     asked = []
 
-    def stop(records, methods, **more):
+    def stop(data_split, methods, **more):
         asked.append([method.name for method in methods])
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ednabed.evaluate.accuracy.evaluate", stop)
-    assert call(capsys, workspace, "evaluate", "--queries", "3")[0] == 130
-    assert call(capsys, workspace, "evaluate", "--queries", "3", "--without", "naive-bayes")[0] == 130
+    assert call_in(capsys, workspace, "evaluate", "--queries", "3")[0] == 130
+    assert call_in(capsys, workspace, "evaluate", "--queries", "3", "--without", "naive-bayes")[0] == 130
     assert asked[0][-1] == "naive-bayes"
     assert asked[1] == asked[0][:-1]
-    code, _, err = call(capsys, workspace, "evaluate", "--without", "nosuch")
+    code, _, err = call_in(capsys, workspace, "evaluate", "--without", "nosuch")
     assert code == 2 and "nosuch" in err

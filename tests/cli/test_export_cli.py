@@ -12,10 +12,10 @@ import biom
 import pyarrow.parquet as pq
 import pytest
 
-from ednabed.api.exports import FORMATS
+from cli_support import call_in
 from ednabed.cli import export as export_module
-from ednabed.cli import main as entry
 from ednabed.store.runs import find_run
+from ednabed.workflows.exports import FORMATS
 from support import ednabed
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -23,10 +23,7 @@ SAMPLE, LABELS = EXAMPLES / "okex2301_12s.fasta.gz", EXAMPLES / "okex2301_12s_ta
 
 
 def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main(["--workspace", str(workspace), "export", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
+    return call_in(capsys, workspace, "export", *arguments)
 
 
 @pytest.fixture(scope="module")

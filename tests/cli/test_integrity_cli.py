@@ -10,19 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ednabed.cli import main as entry
+from cli_support import call
 from ednabed.errors import StoreError
-from ednabed.reference import build, layout
+from ednabed.reference import build, build_names, layout
 from ednabed.store.compress import compress_run
 from ednabed.store.runs import Run, runs_root
 from reference_support import add_run, consolidate, content, opened, snapshot
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([*map(str, arguments)])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 @pytest.fixture
@@ -69,14 +62,14 @@ def test_a_flipped_byte_in_the_names_is_found_and_nothing_is_removed(workspace, 
 @pytest.mark.parametrize("name", ["names.json", "previous.json"])
 def test_every_flipped_byte_shows(workspace, name, data):
     folder = workspace / FOLDER
-    if not (folder / layout.PREVIOUS).exists():
+    if not (folder / build_names.PREVIOUS).exists():
         consolidate(workspace)
     path = folder / name
     raw = path.read_bytes()
     try:
         flip(path, data.draw(st.integers(0, len(raw) - 1)), data.draw(st.integers(0, 7)))
         with pytest.raises(StoreError, match=rf"{name} (is damaged|has schema)"):
-            layout.read_names(folder) if name == "names.json" else layout.read_previous(folder)
+            build_names.read_names(folder) if name == "names.json" else build_names.read_previous(folder)
     finally:
         path.write_bytes(raw)
 
@@ -187,17 +180,17 @@ def test_versions_verify(workspace, capsys):
 
 
 def test_the_checkpoint_of_an_interrupted_embedding_is_sealed(tmp_path):
-    from ednabed.store import run_writer
+    from ednabed.store import attempts
 
     tries = [{"device": "cpu", "precision": "fp32", "first_row": 0}]
     path = tmp_path / "tries.json"
     path.write_text(json.dumps(tries))
-    assert run_writer._read_attempts(path) == tries
-    path.write_text(run_writer._TRIES.text({"tries": tries}), newline="\n")
-    assert run_writer._read_attempts(path) == tries
+    assert attempts.read_attempts(path) == tries
+    path.write_text(attempts.TRIES.text({"tries": tries}), newline="\n")
+    assert attempts.read_attempts(path) == tries
     flip(path, path.read_bytes().index(b"cpu"))
     with pytest.raises(StoreError, match=r"tries\.json is damaged .* start over with `resume=False`"):
-        run_writer._read_attempts(path)
+        attempts.read_attempts(path)
 
 
 # -- runs that would be lost -----------------------------------------------------------------------------------------
@@ -325,7 +318,7 @@ def test_a_run_that_is_compressed_while_it_is_verified_is_sound(tmp_path, capsys
     from ednabed.store import runs
 
     folder = add_run(tmp_path, "lake", "a", [1, 2, 3]).folder
-    compressed_before(monkeypatch, runs, "sha256_file", folder)
+    compressed_before(monkeypatch, runs, "file_fault", folder)
     code, out, err = call(capsys, "--workspace", tmp_path, "runs", "verify")
     assert (code, out, err) == (0, f"{folder}: sound\n", "")
     assert not (folder / "embeddings.npy").exists()

@@ -14,7 +14,7 @@ import biom
 import pyarrow.parquet as pq
 import pytest
 
-from ednabed.cli import main as entry
+from cli_support import call_in
 from ednabed.engine.embed import Engine
 from ednabed.sequences.counts import read_count_table
 from ednabed.store.assignments import folder_of, list_kept
@@ -25,13 +25,6 @@ from support import ednabed
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SAMPLE, FISHES = EXAMPLES / "okex2301_12s.fasta.gz", EXAMPLES / "fish_12s.tsv.gz"
-
-
-def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main(["--workspace", str(workspace), *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return ended.value.code or 0, out, err
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -71,7 +64,7 @@ def named(made, tmp_path_factory) -> Path:
 
 
 def classify(capsys, workspace, *more) -> str:
-    code, _, err = call(
+    code, _, err = call_in(
         capsys, workspace, "classify", "--run", "okex2301", "--reference", workspace / "data/fish", *more
     )
     assert code == 0, err
@@ -100,13 +93,13 @@ def test_names_are_kept_next_to_an_unchanged_run(capsys, workspace, monkeypatch)
     assert not own & {sequence.decode() for sequence in embedded}
     (kept,) = list_kept(run.folder, run.identity)
     assert sum(kept.facts.statuses.values()) == 143
-    code, out, _ = call(capsys, workspace, "runs", "show", "okex2301")
+    code, out, _ = call_in(capsys, workspace, "runs", "show", "okex2301")
     assert code == 0
     assert f"build {kept.facts.build}" in out and f"{kept.facts.statuses['assigned']} assigned" in out
-    told = json.loads(call(capsys, workspace, "runs", "show", "okex2301", "--json")[1])["assignments"]
+    told = json.loads(call_in(capsys, workspace, "runs", "show", "okex2301", "--json")[1])["assignments"]
     assert [(one["build"], one["statuses"]) for one in told] == [(kept.facts.build, kept.facts.statuses)]
-    assert call(capsys, workspace, "runs", "verify")[0] == 0
-    assert len(json.loads(call(capsys, workspace, "runs", "list", "--json")[1])) == 2
+    assert call_in(capsys, workspace, "runs", "verify")[0] == 0
+    assert len(json.loads(call_in(capsys, workspace, "runs", "list", "--json")[1])) == 2
 
 
 def test_again_replaces_and_other_criteria_do_not(capsys, workspace):
@@ -122,7 +115,7 @@ def test_a_compressed_run_keeps_its_names_and_gets_the_same_ones(capsys, workspa
     classify(capsys, workspace)
     run = find_run(workspace, "okex2301")
     first = list_kept(run.folder, run.identity)[0].read()
-    assert call(capsys, workspace, "compress", "--execute", "--delete-original")[0] == 0
+    assert call_in(capsys, workspace, "compress", "--execute", "--delete-original")[0] == 0
     run = find_run(workspace, "okex2301")
     assert not (run.folder / "embeddings.npy").exists()
     assert list_kept(run.folder, run.identity)[0].read() == first
@@ -138,8 +131,8 @@ def test_several_runs_are_classified_together_and_kept_apart(capsys, workspace):
 
 
 def test_a_run_of_another_function_is_embedded_again_by_the_function_of_the_reference(capsys, workspace, tmp_path):
-    assert call(capsys, workspace, "embed", SAMPLE, "--dataset", "other", "--model", "barcode-1")[0] == 0
-    code, _, err = call(
+    assert call_in(capsys, workspace, "embed", SAMPLE, "--dataset", "other", "--model", "barcode-1")[0] == 0
+    code, _, err = call_in(
         capsys, workspace, "classify", "--run", "other", "--reference", workspace / "data/fish", "--output",
         tmp_path / "a.tsv",
     )  # fmt: skip
@@ -151,7 +144,9 @@ def test_a_run_of_another_function_is_embedded_again_by_the_function_of_the_refe
 
 def test_a_run_is_classified_like_its_file(capsys, workspace, tmp_path):
     """Stored vectors give the same results as the embedded file; records of one sequence share its line."""
-    call(capsys, workspace, "classify", SAMPLE, "--reference", workspace / "data/fish", "--output", tmp_path / "f.tsv")
+    call_in(
+        capsys, workspace, "classify", SAMPLE, "--reference", workspace / "data/fish", "--output", tmp_path / "f.tsv"
+    )
     classify(capsys, workspace, "--output", tmp_path / "r.tsv")
     of_file = {row["id"]: row for row in rows_of(tmp_path / "f.tsv")}
     of_run = rows_of(tmp_path / "r.tsv")
@@ -174,7 +169,7 @@ def test_runs_that_cannot_be_classified(capsys, workspace, arguments, code, mess
     folder = workspace / "consolidated_data" / "runs" / "old" / "2020"
     folder.mkdir(parents=True)
     shutil.copy(find_run(workspace, "pond").folder / "embeddings.npy", folder)
-    found, out, err = call(capsys, workspace, "classify", *arguments, "--reference", workspace / "data/fish")
+    found, out, err = call_in(capsys, workspace, "classify", *arguments, "--reference", workspace / "data/fish")
     assert (found, out) == (code, "")
     assert message in err
     assert not list(workspace.glob("consolidated_data/runs/*/*.assignments"))
@@ -183,7 +178,7 @@ def test_runs_that_cannot_be_classified(capsys, workspace, arguments, code, mess
 def test_an_unwritable_path_is_reported_before_anything_is_classified(capsys, workspace):
     folder = folder_of(find_run(workspace, "okex2301").folder)
     folder.write_text("a file")
-    code, out, err = call(capsys, workspace, "classify", "--run", "okex2301", "--reference", workspace / "data/fish")
+    code, out, err = call_in(capsys, workspace, "classify", "--run", "okex2301", "--reference", workspace / "data/fish")
     assert (code, out) == (1, "")
     assert f"{folder}: the assignments of run okex2301/" in err and "distinct sequences:" not in err
 
@@ -209,13 +204,13 @@ def test_ids_and_names_agree_in_all_exports_and_in_classify(capsys, named, tmp_p
     for format, target in (
         ("qiime2", "q"), ("h5ad", "x.h5ad"), ("fasta", "x.fasta"), ("dwc", "x.zip"), ("krona", "x.txt"),
     ):  # fmt: skip
-        code, _, err = call(
+        code, _, err = call_in(
             capsys, named, "export", "--run", "okex2301", "--format", format, "--output", tmp_path / target
         )
         assert code == 0
         assert "no record has a name" not in err
     for format in ("tsv", "parquet"):
-        call(
+        call_in(
             capsys,
             named,
             "export",
@@ -227,7 +222,7 @@ def test_ids_and_names_agree_in_all_exports_and_in_classify(capsys, named, tmp_p
             "--output",
             tmp_path / format,
         )
-    call(
+    call_in(
         capsys, named, "classify", "--run", "okex2301", "--reference", named / "data/fish", "--format", "qiime2",
         "--output", tmp_path / "own.tsv",
     )  # fmt: skip
@@ -258,7 +253,7 @@ def test_ids_and_names_agree_in_all_exports_and_in_classify(capsys, named, tmp_p
 
 def test_ids_by_digest(capsys, named, tmp_path):
     for format, target in (("qiime2", "q"), ("dwc", "x.zip"), ("fasta", "x.fasta")):
-        code, _, err = call(
+        code, _, err = call_in(
             capsys, named, "export", "--run", "okex2301", "--format", format, "--ids", "digest", "--output",
             tmp_path / target, *(["--no-biom"] if format == "qiime2" else []),
         )  # fmt: skip
@@ -267,7 +262,7 @@ def test_ids_by_digest(capsys, named, tmp_path):
     digests = set(find_run(named, "okex2301").load_records(["digest"]).column("digest").to_pylist())
     assert {row["Feature ID"] for row in rows_of(tmp_path / "q" / "taxonomy.tsv")} == digests
     assert json.loads((tmp_path / "q" / "export.json").read_text(encoding="utf-8"))["ids"].startswith("digest: ")
-    code, _, err = call(
+    code, _, err = call_in(
         capsys, named, "export", "--run", "okex2301", "--format", "krona", "--ids", "digest", "--output", tmp_path / "k"
     )
     assert code == 2 and "feature ids" in err
@@ -280,11 +275,11 @@ def named_records(path: Path) -> int:
 def test_none_a_build_and_a_file(capsys, named, tmp_path):
     run = find_run(named, "okex2301")
     build = list_kept(run.folder, run.identity)[0].facts.build
-    call(capsys, named, "classify", SAMPLE, "--reference", named / "data/fish", "--output", tmp_path / "f.jsonl")
+    call_in(capsys, named, "classify", SAMPLE, "--reference", named / "data/fish", "--output", tmp_path / "f.jsonl")
 
     def export(*more) -> tuple[int, str]:
         arguments = ("--run", "okex2301", "--format", "tsv", "--output", tmp_path / "x.tsv")
-        code, _, err = call(capsys, named, "export", *arguments, *more)
+        code, _, err = call_in(capsys, named, "export", *arguments, *more)
         return code, err
 
     code, err = export()
@@ -301,7 +296,7 @@ def test_none_a_build_and_a_file(capsys, named, tmp_path):
     assert code == 1 and f"(existing builds: {build})" in err
     # A file of another study.
     (tmp_path / "other.fa").write_text(">q1\n" + "ACGTTGCATGCATGCATTGACCAGTC" * 3 + "\n")
-    call(
+    call_in(
         capsys, named, "classify", tmp_path / "other.fa", "--reference", named / "data/fish", "--output",
         tmp_path / "other.tsv",
     )  # fmt: skip
@@ -311,30 +306,32 @@ def test_none_a_build_and_a_file(capsys, named, tmp_path):
 
 def test_a_reference_of_studies_takes_the_names_of_its_runs_wherever_these_are(capsys, workspace, tmp_path):
     classify(capsys, workspace)
-    assert call(capsys, workspace, "consolidate", "--no-calibrate")[0] == 0
+    assert call_in(capsys, workspace, "consolidate", "--no-calibrate")[0] == 0
     arguments = ("export", "--format", "tsv", "--output", tmp_path / "x.tsv")
-    code, _, err = call(capsys, workspace, *arguments)
+    code, _, err = call_in(capsys, workspace, *arguments)
     assert code == 0 and named_records(tmp_path / "x.tsv") > 100
     assert "1 of the runs have no assignments, such as pond/" in err
     folder = find_run(workspace, "okex2301").folder
     (new := folder.parent.with_name("moved")).mkdir()
     folder_of(folder).rename(folder_of(new / folder.name))
     folder.rename(new / folder.name)
-    assert call(capsys, workspace, *arguments)[0] == 0
+    assert call_in(capsys, workspace, *arguments)[0] == 0
     assert named_records(tmp_path / "x.tsv") > 100
     # Assignments are not labels: they are not used for calibration and not added to a reference.
-    code, _, err = call(capsys, workspace, "reference", "calibrate")
+    code, _, err = call_in(capsys, workspace, "reference", "calibrate")
     assert code == 1 and "no record with a lineage" in err
     assert not list(workspace.glob(f"data/reference/builds/*/{CALIBRATION}"))
 
 
 def test_labels_of_records_win(capsys, workspace, tmp_path):
     labels = EXAMPLES / "okex2301_12s_taxonomy.tsv"
-    assert call(capsys, workspace, "embed", SAMPLE, "--labels", labels, "--dataset", "lab", "--model", "kmer6")[0] == 0
-    call(capsys, workspace, "classify", "--run", "lab", "--reference", workspace / "data/fish")
+    assert (
+        call_in(capsys, workspace, "embed", SAMPLE, "--labels", labels, "--dataset", "lab", "--model", "kmer6")[0] == 0
+    )
+    call_in(capsys, workspace, "classify", "--run", "lab", "--reference", workspace / "data/fish")
     found = {}
     for asked in ((), ("--assignments", "NONE")):
-        call(capsys, workspace, "export", "--run", "lab", "--format", "tsv", "--output", tmp_path / "x.tsv", *asked)
+        call_in(capsys, workspace, "export", "--run", "lab", "--format", "tsv", "--output", tmp_path / "x.tsv", *asked)
         found[asked] = {row["id"]: row["lineage"] for row in rows_of(tmp_path / "x.tsv")}
     own = found["--assignments", "NONE"]
     assert any(own.values())
@@ -343,50 +340,50 @@ def test_labels_of_records_win(capsys, workspace, tmp_path):
 
 def test_search_shows_the_names_and_their_source(capsys, named):
     arguments = ("search", "--run", "okex2301", "--seq-idx", "0", "--top-k", "5", "--json")
-    code, out, err = call(capsys, named, *arguments)
+    code, out, err = call_in(capsys, named, *arguments)
     assert code == 0 and "the lineage shown is their assignment" in err
     hits = json.loads(out)["results"]
     assert all(hit["lineage_from"] == "assignment" for hit in hits if hit["lineage"])
     assert any(hit["lineage"] for hit in hits)
-    code, out, err = call(capsys, named, *arguments, "--assignments", "NONE")
+    code, out, err = call_in(capsys, named, *arguments, "--assignments", "NONE")
     assert [hit["lineage"] for hit in json.loads(out)["results"]] == [None] * 5
     assert "lineage_from" not in json.loads(out)["results"][0]
-    code, _, err = call(capsys, named, *arguments, "--table", "--assignments", "NONE")
+    code, _, err = call_in(capsys, named, *arguments, "--table", "--assignments", "NONE")
     assert code == 2 and "--table and --assignments exclude each other" in err
 
 
 def test_search_reports_a_file_without_matching_names(capsys, named, tmp_path):
     (tmp_path / "f.tsv").write_text("id\tstatus\tlineage\tconfidence\nASV1_1\tunclassified\t\t\n", encoding="utf-8")
     arguments = ("search", "--run", "okex2301", "--seq-idx", "0", "--top-k", "5", "--assignments", tmp_path / "f.tsv")
-    code, _, err = call(capsys, named, *arguments)
+    code, _, err = call_in(capsys, named, *arguments)
     assert code == 0
     assert f"{tmp_path / 'f.tsv'} names none of the 5 hits without a lineage of their own" in err
-    call(capsys, named, "classify", SAMPLE, "--reference", named / "data/fish", "--output", tmp_path / "f.tsv")
-    code, _, err = call(capsys, named, *arguments)
+    call_in(capsys, named, "classify", SAMPLE, "--reference", named / "data/fish", "--output", tmp_path / "f.tsv")
+    code, _, err = call_in(capsys, named, *arguments)
     assert code == 0 and "names none" not in err and "the lineage shown is their assignment" in err
 
 
 def test_a_map_of_runs_reports_the_names(capsys, named, tmp_path):
     build = list_kept(find_run(named, "okex2301").folder, find_run(named, "okex2301").identity)[0].facts.build
-    call(capsys, named, "classify", SAMPLE, "--reference", named / "data/fish", "--output", tmp_path / "f.tsv")
-    exported = call(
+    call_in(capsys, named, "classify", SAMPLE, "--reference", named / "data/fish", "--output", tmp_path / "f.tsv")
+    exported = call_in(
         capsys, named, "export", "--run", "okex2301", "--format", "tsv", "--distinct", "--output", tmp_path / "x.tsv"
     )
     assert exported[0] == 0
     classes = Counter(row["class"] for row in rows_of(tmp_path / "x.tsv") if row["class"])
     count = named_records(tmp_path / "x.tsv")
     for asked in ((), ("--assignments", build), ("--assignments", tmp_path / "f.tsv")):
-        code, out, err = call(capsys, named, "runs", "map", "okex2301", "--json", *asked)
+        code, out, err = call_in(capsys, named, "runs", "map", "okex2301", "--json", *asked)
         assert code == 0
         told = json.loads(out)
         assert (told["named"], told["classes"]) == (count, dict(classes))
         assert (f"build {build}" in err) == ("--assignments" not in asked or asked[1] == build)
-    code, out, err = call(capsys, named, "runs", "map", "okex2301", "--assignments", "NONE")
+    code, out, err = call_in(capsys, named, "runs", "map", "okex2301", "--assignments", "NONE")
     assert (code, err) == (0, "") and out.endswith("\n0 of 143 sequences have a name\n")
     (tmp_path / "f.tsv").write_text("id\tstatus\tlineage\tconfidence\nq\tunclassified\t\t\n", encoding="utf-8")
-    code, _, err = call(capsys, named, "runs", "map", "okex2301", "--assignments", tmp_path / "f.tsv")
+    code, _, err = call_in(capsys, named, "runs", "map", "okex2301", "--assignments", tmp_path / "f.tsv")
     assert code == 0 and f"{tmp_path / 'f.tsv'} names none of these sequences" in err
-    assert call(capsys, named, "runs", "map", "okex2301", "--assignments", "x")[0] == 1
+    assert call_in(capsys, named, "runs", "map", "okex2301", "--assignments", "x")[0] == 1
 
 
 def test_a_damaged_file_is_skipped_unless_requested(capsys, caplog, workspace, tmp_path):
@@ -402,29 +399,29 @@ def test_a_damaged_file_is_skipped_unless_requested(capsys, caplog, workspace, t
     export = ("export", "--run", "okex2301", "--format", "tsv", "--output", tmp_path / "x.tsv")
     for verb in (export, ("search", "--run", "okex2301", "--seq-idx", 0), ("runs", "map", "okex2301")):
         caplog.clear()
-        assert call(capsys, workspace, *verb)[0] == 0
+        assert call_in(capsys, workspace, *verb)[0] == 0
         (told,) = {text for text in caplog.messages if text.startswith("assignments skipped")}
         assert told.startswith(f"assignments skipped: {path} is damaged; delete it, and classify the run again")
         caplog.clear()
-        code, out, err = call(capsys, workspace, *verb, "--assignments", build)
+        code, out, err = call_in(capsys, workspace, *verb, "--assignments", build)
         assert (code, out) == (1, "") and f"{path} is damaged" in err
         caplog.clear()
-        assert call(capsys, workspace, *verb, "--assignments", "NONE")[0] == 0
+        assert call_in(capsys, workspace, *verb, "--assignments", "NONE")[0] == 0
         assert not [text for text in caplog.messages if text.startswith("assignments skipped")]
     # The newest undamaged one is used.
-    assert call(capsys, workspace, *export)[0] == 0
+    assert call_in(capsys, workspace, *export)[0] == 0
     assert named_records(tmp_path / "x.tsv") > 100
-    code, out, err = call(capsys, workspace, "runs", "verify", "okex2301")
+    code, out, err = call_in(capsys, workspace, "runs", "verify", "okex2301")
     assert code == 1 and path.name in out
     path.unlink()
-    assert call(capsys, workspace, "runs", "verify")[0] == 0
+    assert call_in(capsys, workspace, "runs", "verify")[0] == 0
 
 
 def test_missing_metadata_are_reported(capsys, named, tmp_path):
     (tmp_path / "bare.fa").write_text(">b1\nACGTTGCATGCATGCATTGACCAGTCAAGG\n")
-    assert call(capsys, tmp_path, "embed", tmp_path / "bare.fa", "--dataset", "bare", "--model", "kmer6")[0] == 0
+    assert call_in(capsys, tmp_path, "embed", tmp_path / "bare.fa", "--dataset", "bare", "--model", "kmer6")[0] == 0
     for format in ("dwc", "qiime2"):
-        code, _, err = call(
+        code, _, err = call_in(
             capsys, tmp_path, "export", "--run", "bare", "--format", format, "--output", tmp_path / format,
             *(["--no-biom"] if format == "qiime2" else []),
         )  # fmt: skip
@@ -449,14 +446,16 @@ def test_the_asvs_and_counts_of_a_lab_come_out_with_its_ids_reads_and_names(caps
         if int(count)
     }
     asvs = samples / "okex2301_12s_asv.fasta.gz"
-    assert call(capsys, workspace, "embed", asvs, "--abundance", table, "--dataset", "lab", "--model", "kmer6")[0] == 0
-    code, _, err = call(
+    assert (
+        call_in(capsys, workspace, "embed", asvs, "--abundance", table, "--dataset", "lab", "--model", "kmer6")[0] == 0
+    )
+    code, _, err = call_in(
         capsys, workspace, "classify", "--run", "lab", "--reference", workspace / "data/fish", "--output",
         tmp_path / "names.tsv", "--taxon-table", tmp_path / "taxa.tsv",
     )  # fmt: skip
     assert code == 0, err
     for format, target in (("qiime2", "q"), ("dwc", "x.zip")):
-        code, _, err = call(
+        code, _, err = call_in(
             capsys, workspace, "export", "--run", "lab", "--format", format, "--output", tmp_path / target
         )
         assert code == 0, err

@@ -15,26 +15,30 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ednabed.api.identify import calibrate_reference
-from ednabed.api.maps import map_reference, map_runs, read_map, read_runs_map
+from cli_support import call_in
+from ednabed.base import atomic, files, locks
 from ednabed.cli.main import main
 from ednabed.errors import UsageError
 from ednabed.reference.opened import open_reference
-from ednabed.store import assignments, files
-from ednabed.store.assignments import COLUMNS, folder_of, list_kept
+from ednabed.store import assignments
+from ednabed.store.assignments import COLUMNS, ClassifiedBy, folder_of, list_kept
 from ednabed.store.runs import find_run
-from ednabed.store.table import Database, VectorColumns
-from ednabed.store.table_index import find_index
-from ednabed.store.table_spec import spec_of_table
+from ednabed.tables.index import find_index
+from ednabed.tables.provenance import spec_of
+from ednabed.tables.table import Database
 from ednabed.taxonomy.calibration import Calibration
 from ednabed.training import train as training
 from ednabed.training.train import train_model
+from ednabed.workflows.identify import calibrate_reference
+from ednabed.workflows.maps import map_reference, map_runs, read_map, read_runs_map
 from kill_support import command, killed_at_random, snapshots
 from reference_support import add_run, consolidate, opened
 from taxonomy_support import DRAWS, shared_world, world, world_workspace, write_table
 from train_driver import request_of
 
 KILLS = 5
+WRITING = {atomic.__file__, files.__file__, locks.__file__}
+"""The modules that write and replace files."""
 
 
 def age(folder: Path) -> None:
@@ -72,7 +76,7 @@ def test_the_map_of_a_reference_in_each_state(mapped, tmp_path):
     def lay_out(workspace: Path = mapped) -> None:
         map_reference(workspace, seed=1, refit=True, threads=1)
 
-    states = snapshots(mapped, lay_out, tmp_path / "states", {files.__file__})
+    states = snapshots(mapped, lay_out, tmp_path / "states", WRITING)
     new = read_map(opened(mapped)).coordinates.tobytes()
     found = []
     for state in states:
@@ -89,7 +93,7 @@ def test_the_map_of_runs_in_each_state(mapped, tmp_path):
     def lay_out(workspace: Path = mapped) -> None:
         map_runs(workspace, ["lake/a"], refit=True, threads=1)
 
-    states = snapshots(mapped, lay_out, tmp_path / "states", {files.__file__})
+    states = snapshots(mapped, lay_out, tmp_path / "states", WRITING)
     new = read_runs_map(mapped, ["lake/a"]).coordinates.tobytes()
     seen = set()
     for state in states:
@@ -116,7 +120,7 @@ def test_a_calibration_in_each_state(tmp_path):
     wanted = Calibration.read(reference.build, build)
     content = calibrated(reference.build)
     (reference.build / "calibration.json").unlink()
-    states = snapshots(reference.folder, lambda: wanted.write(reference.build), tmp_path / "states", {files.__file__})
+    states = snapshots(reference.folder, lambda: wanted.write(reference.build), tmp_path / "states", WRITING)
     seen = set()
     for state in states:
         there = open_reference(state)
@@ -138,12 +142,12 @@ def test_assignments_in_each_state(mapped, tmp_path):
     def keep(at=run, note: str = "new") -> None:
         notes = pa.array([note] * len(digests), pa.string())
         assignments.keep(
-            at, table.set_column(table.column_names.index("note"), "note", notes), build="b", reference="data/r",
-            model="hand", fingerprint="f", calibrated=None, criteria={"alpha": 0.05},
+            at, table.set_column(table.column_names.index("note"), "note", notes),
+            ClassifiedBy("b", "data/r", "hand", "f", calibrated=None, criteria={"alpha": 0.05}),
         )  # fmt: skip
 
     keep(note="old")
-    states = snapshots(run.folder.parent, keep, tmp_path / "states", {assignments.__file__, files.__file__})
+    states = snapshots(run.folder.parent, keep, tmp_path / "states", {assignments.__file__, *WRITING})
     seen = []
     for state in states:
         there = type(run).open(state / "a")
@@ -192,10 +196,8 @@ def test_a_trained_model_in_each_state_of_its_writing(barcodes, tmp_path):
 
 
 def read_json(capsys, workspace: Path, *words: str) -> dict:
-    with pytest.raises(SystemExit) as ended:
-        main(["--workspace", str(workspace), *words])
-    out, err = capsys.readouterr()
-    assert not ended.value.code, err
+    code, out, err = call_in(capsys, workspace, *words)
+    assert not code, err
     return json.loads(out)
 
 
@@ -282,18 +284,18 @@ def test_table_index_killed_at_random(tmp_path, capsys):
     for words in (("table", "import", str(source)), ("table", "embed", "--model", "kmer6")):
         read_json(capsys, workspace, *words, "--json")
     database = Database(str(workspace / "data" / "lancedb"))
-    spec = spec_of_table(database)
-    rows = database.open().to_arrow().sort_by("sequence_id")
+    spec = spec_of(database.open())
+    rows = database.open().lance.to_arrow().sort_by("sequence_id")
 
     def check() -> None:
         table = database.open()
-        info, why = find_index(database, table, VectorColumns(), spec)
+        info, why = find_index(table, spec)
         # An existing index has been measured; otherwise search is exact, without a notice.
         assert info is not None or why is None
-        assert table.to_arrow().sort_by("sequence_id").equals(rows)
+        assert table.lance.to_arrow().sort_by("sequence_id").equals(rows)
 
     assert killed_at_random(command(workspace, "table", "index", "--force", "--threads", "1"), KILLS, 4, check)
-    info, _ = find_index(database, database.open(), VectorColumns(), spec)
+    info, _ = find_index(database.open(), spec)
     assert info is not None
     assert info.reached
 
@@ -332,7 +334,7 @@ def test_a_model_that_is_being_trained_is_not_cleared(barcodes, tmp_path):
     request = request_of(str(barcodes), str(tmp_path / "small"), "2")
     report = train_model(request, show_progress=False)
     # The model is complete, so its report is returned; the process that holds the work folder removes it.
-    with files.exclusive(tmp_path / ".small.training" / "lock", "training this model"):
+    with locks.exclusive(tmp_path / ".small.training" / "lock", "training this model"):
         assert train_model(request, show_progress=False) == report
         assert (tmp_path / ".small.training").is_dir()
     assert train_model(request, show_progress=False) == report

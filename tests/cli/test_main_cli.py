@@ -18,7 +18,7 @@ def test_long_commands_report_their_progress(tmp_path, monkeypatch):
     from ednabed.engine import progress
 
     told = []
-    monkeypatch.setattr(progress.Report, "write_state", lambda _, state, now: told.append((state, now)))
+    monkeypatch.setattr(progress.ProgressFile, "write_state", lambda _, state, now: told.append((state, now)))
     table = write_table(tmp_path / "t.tsv", shared_world())
 
     def parts(*arguments: str) -> list[tuple[str, int, int | None]]:

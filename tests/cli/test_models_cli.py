@@ -223,7 +223,7 @@ def test_verify_prints_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     check = verify.VectorCheck(
         "ACGT", True, 1e-6, 1e-7, 1.0, {"max_abs": 2e-5, "mean_abs": 1e-5, "cosine": 0.999999}, passed=True
     )
-    report = verify.Report("m", "verified", "1 published vector reproduced", Path("here"), "source", (check,))
+    report = verify.Verification("m", "verified", "1 published vector reproduced", Path("here"), "source", (check,))
     monkeypatch.setattr(verify, "verify", lambda *_, **__: report)
     result = call("verify", "m")
     assert result.exit_code == 0

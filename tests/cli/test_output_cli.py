@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cli_support import call_in
 from ednabed.cli.console import console
 from ednabed.cli.main import main
 from ednabed.engine.threads import cores, limited_threads
@@ -26,36 +27,29 @@ def workspace(tmp_path) -> Path:
     return tmp_path
 
 
-def call(capsys, workspace: Path, *arguments: str | Path) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["--workspace", str(workspace), *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return int(ended.value.code), out, err
-
-
 def embed(workspace: Path, *more: str) -> tuple[str | Path, ...]:
     return "embed", workspace / "in.fa", "--model", "kmer6", "--dataset", "see", *more
 
 
 @pytest.mark.parametrize("before", [True, False])
 def test_quiet_shows_only_results_and_errors(capsys, workspace, before):
-    code, out, err = call(capsys, workspace, *embed(workspace))
+    code, out, err = call_in(capsys, workspace, *embed(workspace))
     assert code == 0
-    code, again, err = call(capsys, workspace, *embed(workspace))
+    code, again, err = call_in(capsys, workspace, *embed(workspace))
     assert (code, "nothing was done" in err) == (0, True)
     given = ("--quiet", *embed(workspace)) if before else embed(workspace, "--quiet")
-    code, out, err = call(capsys, workspace, *given)
+    code, out, err = call_in(capsys, workspace, *given)
     assert (code, out, err) == (0, again, "")
-    code, out, err = call(capsys, workspace, "runs", "show", "nosuch", "--quiet")
+    code, out, err = call_in(capsys, workspace, "runs", "show", "nosuch", "--quiet")
     assert (code, out) == (1, "")
     assert err.startswith("ednabed: there is no run 'nosuch'")
     # The next command is not quiet.
-    assert "nothing was done" in call(capsys, workspace, *embed(workspace))[2]
+    assert "nothing was done" in call_in(capsys, workspace, *embed(workspace))[2]
 
 
 def test_quiet_reports_why_one_run_of_several_was_refused(capsys, workspace):
-    assert call(capsys, workspace, *embed(workspace))[0] == 0
-    code, _, err = call(capsys, workspace, "compress", "see", "absent", "--quiet")
+    assert call_in(capsys, workspace, *embed(workspace))[0] == 0
+    code, _, err = call_in(capsys, workspace, "compress", "see", "absent", "--quiet")
     assert code == 1
     assert "refused: there is no run 'absent'" in err
     assert "dry run" not in err
@@ -73,39 +67,39 @@ def test_quiet_draws_no_bar(capsys, workspace, monkeypatch):
         return bar
 
     monkeypatch.setattr("ednabed.store.run_vectors.progress_bar", always)
-    assert call(capsys, workspace, *embed(workspace))[0] == 0
-    assert call(capsys, workspace, *embed(workspace, "--quiet", "--no-resume"))[0] == 0
+    assert call_in(capsys, workspace, *embed(workspace))[0] == 0
+    assert call_in(capsys, workspace, *embed(workspace, "--quiet", "--no-resume"))[0] == 0
     assert shown == [True, False]
 
 
 @pytest.mark.parametrize("before", [True, False])
 def test_verbose_shows_inputs_the_model_and_times(capsys, workspace, before):
     given = ("--verbose", *embed(workspace)) if before else embed(workspace, "--verbose")
-    code, _, err = call(capsys, workspace, *given)
+    code, _, err = call_in(capsys, workspace, *given)
     assert code == 0
     assert f"reading {workspace / 'in.fa'} (fasta)" in err
     assert re.search(r"model kmer6, fingerprint [0-9a-f]{12}, on cpu in fp32: loaded in \d+\.\d s", err)
     assert re.search(r"^embedding: 2 seq in \d+\.\d s$", err, re.MULTILINE)
     assert re.search(r"^reading: 3 record in \d+\.\d s$", err, re.MULTILINE)
-    assert call(capsys, workspace, "consolidate", "--verbose", "--no-calibrate")[0] == 0
-    code, _, err = call(capsys, workspace, "search", "--sequence", SEQUENCE, "--verbose")
+    assert call_in(capsys, workspace, "consolidate", "--verbose", "--no-calibrate")[0] == 0
+    code, _, err = call_in(capsys, workspace, "search", "--sequence", SEQUENCE, "--verbose")
     assert code == 0
     assert re.search(r"reading reference .*reference, build .*, 2 sequences", err)
-    code, _, err = call(capsys, workspace, "search", "--sequence", SEQUENCE)
+    code, _, err = call_in(capsys, workspace, "search", "--sequence", SEQUENCE)
     assert (code, err) == (0, "")
 
 
 def test_quiet_and_verbose(capsys, workspace):
-    code, _, err = call(capsys, workspace, "--quiet", "runs", "list", "--verbose")
+    code, _, err = call_in(capsys, workspace, "--quiet", "runs", "list", "--verbose")
     assert code == 2
     assert "--quiet and --verbose exclude each other" in err
 
 
 def test_the_log_has_the_lines_of_standard_error(capsys, workspace):
     log = workspace / "löг.log"
-    assert call(capsys, workspace, "--log", log, *embed(workspace))[0] == 0
-    assert call(capsys, workspace, *embed(workspace, "--log", log, "--quiet"))[0] == 0
-    code, _, err = call(capsys, workspace, "runs", "show", "nosuch", "--log", log)
+    assert call_in(capsys, workspace, "--log", log, *embed(workspace))[0] == 0
+    assert call_in(capsys, workspace, *embed(workspace, "--log", log, "--quiet"))[0] == 0
+    code, _, err = call_in(capsys, workspace, "runs", "show", "nosuch", "--log", log)
     assert code == 1
     lines = log.read_text(encoding="utf-8").splitlines()
     assert all(LINE.match(line) for line in lines), lines
@@ -123,7 +117,7 @@ def test_the_log_has_the_lines_of_standard_error(capsys, workspace):
 
 def test_usage_errors_and_tracebacks_are_in_the_log(capsys, workspace, monkeypatch):
     log = workspace / "log"
-    assert call(capsys, workspace, "--log", log, "runs", "show", "--bogus")[0] == 2
+    assert call_in(capsys, workspace, "--log", log, "runs", "show", "--bogus")[0] == 2
     assert "ERROR No such option" in log.read_text()
     monkeypatch.setattr("ednabed.store.runs.find_run", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -157,11 +151,11 @@ def test_no_secret_gets_into_the_log(capsys, workspace, monkeypatch):
 
 def test_a_file_that_is_not_a_log_is_not_changed(capsys, workspace):
     before = (workspace / "in.fa").read_bytes()
-    code, _, err = call(capsys, workspace, "runs", "list", "--log", workspace / "in.fa")
+    code, _, err = call_in(capsys, workspace, "runs", "list", "--log", workspace / "in.fa")
     assert code == 2
     assert "in.fa: its first line does not begin with a time, expected a log of ednabed; give another file" in err
     assert (workspace / "in.fa").read_bytes() == before
-    code, _, err = call(capsys, workspace, "runs", "list", "--log", workspace / "no" / "where")
+    code, _, err = call_in(capsys, workspace, "runs", "list", "--log", workspace / "no" / "where")
     assert code == 2
     assert "give a writable file" in err
 

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ednabed.cli import main as entry
+import cli_support
 from reference_support import SPEC, add_run, consolidate, content, opened, snapshot
 from support import ednabed
 
 
 def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main(["reference", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
+    return cli_support.call(capsys, "reference", *arguments)
 
 
 @pytest.fixture

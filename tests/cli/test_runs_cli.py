@@ -12,20 +12,13 @@ import pyarrow as pa
 import pytest
 
 import reference_support
-from ednabed.api.maps import map_runs, read_runs_map
-from ednabed.cli import main as entry
-from ednabed.store.assignments import COLUMNS, keep
+from cli_support import call
+from ednabed.store.assignments import COLUMNS, ClassifiedBy, keep
 from ednabed.store.runs import find_run, runs_root
+from ednabed.workflows.maps import map_runs, read_runs_map
 from support import ednabed
 
 GOOD = "ACGTTGCATGCATGCATTGACC"
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +57,19 @@ def test_show_assignments(capsys, workspace):
         "": {"source": "fixed", "known": 0.9, "queries": 7, "shares": [0.45, 0.45, 0.1, 0.0, 0.0, 0.0]},
         "COI": {"source": "default", "known": 0.5, "queries": 0, "shares": [0.25, 0.25, 0.5, 0.0, 0.0, 0.0]},
     }
-    kept = keep(run, pa.Table.from_pylist(rows, COLUMNS), build="b", reference="data/fish", model="hand",
-                fingerprint="f" * 64, calibrated=None, criteria={}, shares=shares)  # fmt: skip
+    kept = keep(
+        run,
+        pa.Table.from_pylist(rows, COLUMNS),
+        ClassifiedBy(
+            build="b",
+            reference="data/fish",
+            model="hand",
+            fingerprint="f" * 64,
+            calibrated=None,
+            criteria={},
+            shares=shares,
+        ),
+    )
     code, out, err = call(capsys, "--workspace", workspace, "runs", "show", "lake")
     assert (code, err) == (0, "")
     assert out.splitlines()[-4:] == [

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ednabed.api.maps import map_runs, runs_map_path
-from ednabed.cli.main import main
+from cli_support import call_in
 from ednabed.errors import StoreError
 from ednabed.reference import layout
 from ednabed.store import run_removal
@@ -20,15 +19,13 @@ from ednabed.store.run_removal import remove_run
 from ednabed.store.runs import Run, runs_root, walk_runs
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import register, tag_run
+from ednabed.workflows.maps import map_runs, runs_map_path
 from kill_support import snapshots
 from reference_support import SPEC, add_run, consolidate, opened, snapshot
 
 
-def call(capsys, workspace: Path, *arguments: str | Path) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["--workspace", str(workspace), "runs", "remove", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return int(ended.value.code), out, err
+def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
+    return call_in(capsys, workspace, "runs", "remove", *arguments)
 
 
 def content(workspace: Path) -> dict[str, bytes]:

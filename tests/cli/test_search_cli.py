@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ednabed.cli import main as entry
+from cli_support import call_in
+from ednabed.base import files as files_module
 from ednabed.models.weights import revision_of
 from ednabed.reference.manifest import METADATA
-from ednabed.store import files as files_module
 from ednabed.store.runs import find_run, runs_root
 from reference_support import legacy
 from support import ednabed
@@ -31,13 +31,6 @@ D = "TTTTTGGGGGCCCCCAAAAATTTTTGGGGG"
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
 
 NO_REFERENCE = "there is no reference: searched exactly in 2 runs; 'ednabed consolidate' builds a reference\n"
-
-
-def call(capsys, workspace, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main(["--workspace", str(workspace), *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +85,7 @@ def ids(text: str) -> list[str]:
 @pytest.mark.parametrize("place", ["runs", "workspace", "ivf"])
 def test_every_query_finds_the_same_everywhere(capsys, runs, workspace, query, told, place):
     where = ("--reference", "ivf") if place == "ivf" else ()
-    code, out, err = call(capsys, runs if place == "runs" else workspace, "search", *query, *where, "--json")
+    code, out, err = call_in(capsys, runs if place == "runs" else workspace, "search", *query, *where, "--json")
     assert (code, err) == (0, NO_REFERENCE if place == "runs" else "")
     found = json.loads(out)
     assert {key: found["query"].get(key) for key in told} == told
@@ -118,13 +111,13 @@ def test_in_a_process_of_its_own(workspace):
 
 def test_the_reference_needs_no_runs(capsys, workspace, tmp_path):
     shutil.copytree(workspace / "data", tmp_path / "data")
-    code, out, _ = call(capsys, tmp_path, "search", "--id", "d1", "--align", "--json")
+    code, out, _ = call_in(capsys, tmp_path, "search", "--id", "d1", "--align", "--json")
     assert (code, ids(out)[0], len(ids(out))) == (0, "d1", 4)
     assert json.loads(out)["results"][0]["cigar"] == "30="
 
 
 def test_a_file_of_queries(capsys, workspace, queries):
-    code, out, err = call(capsys, workspace, "search", "--fasta", queries, "--top-k", 1, "--json")
+    code, out, err = call_in(capsys, workspace, "search", "--fasta", queries, "--top-k", 1, "--json")
     assert code == 0
     found = json.loads(out)
     assert [entry["query"]["id"] for entry in found] == ["q1", "foreign", "q2", "short", "none", "q1"]
@@ -149,7 +142,7 @@ def test_files_of_other_kinds(capsys, monkeypatch, workspace, tmp_path, kind):
     path.write_bytes(gzip.compress(text.encode()) if kind == "fa.gz" else text.encode())
     if kind == "stdin":
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-    code, out, err = call(capsys, workspace, "search", "--fasta", "-" if kind == "stdin" else path, "--json")
+    code, out, err = call_in(capsys, workspace, "search", "--fasta", "-" if kind == "stdin" else path, "--json")
     assert (code, err) == (0, "")
     [found] = json.loads(out)
     assert (found["query"]["id"], found["results"][0]["id"], len(found["results"])) == ("q", "c1", 4)
@@ -158,7 +151,7 @@ def test_files_of_other_kinds(capsys, monkeypatch, workspace, tmp_path, kind):
 def test_several_files_and_many_bad_queries(capsys, workspace, queries, tmp_path):
     many = tmp_path / "many.fa"
     many.write_text("".join(f">bad{i}\nACGT\n" for i in range(30)))
-    code, out, err = call(capsys, workspace, "search", "--fasta", many, "--fasta", queries, "--json")
+    code, out, err = call_in(capsys, workspace, "search", "--fasta", many, "--fasta", queries, "--json")
     assert code == 0
     assert [entry["query"]["id"] for entry in json.loads(out)][29:32] == ["bad29", "q1", "foreign"]
     assert sum("rejected" in entry["query"] for entry in json.loads(out)) == 33
@@ -235,13 +228,13 @@ def test_search_options(capsys, runs, workspace, choice, found, place):
     choice = [labels.get(part, part) for part in choice]
     where = ("--reference", "ivf") if place == "ivf" else ()
     folder = runs if place == "runs" else workspace
-    code, out, err = call(capsys, folder, "search", "--sequence", A, *where, *choice, "--json")
+    code, out, err = call_in(capsys, folder, "search", "--sequence", A, *where, *choice, "--json")
     assert (code, ids(out)) == (0, found)
     assert err == (NO_REFERENCE if place == "runs" else "") + ("" if found else "no hit\n")
 
 
 def test_queries_without_hits_are_counted(capsys, workspace, queries):
-    code, out, err = call(
+    code, out, err = call_in(
         capsys, workspace, "search", "--fasta", queries, "--dataset", "sea", "--min-similarity", 0.9, "--json"
     )
     assert code == 0
@@ -251,12 +244,14 @@ def test_queries_without_hits_are_counted(capsys, workspace, queries):
 
 def test_alignments(capsys, workspace):
     reverse = A[::-1].translate(str.maketrans("ACGT", "TGCA"))
-    code, out, _ = call(capsys, workspace, "search", "--sequence", reverse, "--align", "--json", "--where", "id = 'a1'")
+    code, out, _ = call_in(
+        capsys, workspace, "search", "--sequence", reverse, "--align", "--json", "--where", "id = 'a1'"
+    )
     assert code == 0
     [hit] = json.loads(out)["results"]
     wanted = {"identity": 100.0, "query_coverage": 100.0, "target_coverage": 100.0, "strand": "-", "cigar": "30="}
     assert {key: hit[key] for key in wanted} == wanted
-    code, out, _ = call(capsys, workspace, "search", "--id", "b1", "--align", "--top-k", 2, "--format", "blast6")
+    code, out, _ = call_in(capsys, workspace, "search", "--id", "b1", "--align", "--top-k", 2, "--format", "blast6")
     assert code == 0
     assert [line.split("\t")[:4] for line in out.splitlines()] == [
         ["b1", "b1", "100.000", "30"], ["b1", "a1", "93.333", "30"]
@@ -267,7 +262,7 @@ def test_alignments(capsys, workspace):
 
 
 def test_the_table(capsys, workspace):
-    code, out, err = call(capsys, workspace, "search", "--run", "lake", "--id", "a2", "--top-k", 2)
+    code, out, err = call_in(capsys, workspace, "search", "--run", "lake", "--id", "a2", "--top-k", 2)
     assert (code, err) == (0, "")
     lines = out.strip().split("\n")
     assert lines[0].split()[:5] == ["rank", "similarity", "occurrences", "id", "dataset"]
@@ -288,21 +283,21 @@ def test_the_table(capsys, workspace):
 )
 def test_files_of_results(capsys, workspace, queries, tmp_path, name, options, begins):
     target = tmp_path / "out" / name
-    code, out, _ = call(capsys, workspace, "search", "--fasta", queries, "--output", target, *options)
+    code, out, _ = call_in(capsys, workspace, "search", "--fasta", queries, "--output", target, *options)
     assert (code, out) == (0, "")
     text = target.read_text(encoding="utf-8")
     assert text.startswith(begins)
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     kind = {"[": "json", "q1": "blast6"}.get(begins[:2], "tsv")
     more = ["--align"] if kind == "blast6" else []
-    assert call(capsys, workspace, "search", "--fasta", queries, "--format", kind, *more)[1] == text
+    assert call_in(capsys, workspace, "search", "--fasta", queries, "--format", kind, *more)[1] == text
 
 
 def test_one_query_is_one_object_and_a_file_is_a_list(capsys, workspace, tmp_path):
     one = tmp_path / "one.fa"
     one.write_text(f">q\n{C}\n")
-    assert isinstance(json.loads(call(capsys, workspace, "search", "--fasta", one, "--json")[1]), list)
-    found = json.loads(call(capsys, workspace, "search", "--sequence", C, "--json")[1])
+    assert isinstance(json.loads(call_in(capsys, workspace, "search", "--fasta", one, "--json")[1]), list)
+    found = json.loads(call_in(capsys, workspace, "search", "--sequence", C, "--json")[1])
     assert set(found) == {"query", "results"}
     # The keys of the older guide.
     assert {"rank", "distance", "dataset", "run_id", "seq_idx", "source_file"} <= set(found["results"][0])
@@ -340,15 +335,15 @@ def test_a_missing_or_damaged_index(capsys, indexed, tmp_path, damage):
     else:
         path.write_bytes(bytes(path.stat().st_size))
     query = ("search", "--reference", "ivf", "--id", "s77", "--json", "--top-k", 1)
-    code, out, err = call(capsys, folder, *query)
+    code, out, err = call_in(capsys, folder, *query)
     assert (code, ids(out)) == (0, ["s77"])
     assert err.startswith("searched exactly, because ")
     assert str(path) in err
     assert err.endswith("; 'ednabed consolidate --rebuild' builds the index again\n")
     assert err.count("\n") == 1
-    assert call(capsys, folder, *query, "--exact") == (0, out, "")
+    assert call_in(capsys, folder, *query, "--exact") == (0, out, "")
     # A complete index gives the same results without a notice.
-    assert call(capsys, indexed, *query) == (0, out, "")
+    assert call_in(capsys, indexed, *query) == (0, out, "")
 
 
 def test_the_query_is_embedded_by_the_function_of_the_reference_and_no_other(capsys, runs, tmp_path):
@@ -356,22 +351,22 @@ def test_the_query_is_embedded_by_the_function_of_the_reference_and_no_other(cap
     shutil.copytree(runs, folder)
     done = ednabed("embed", "lake.fa", "--dataset", "full", "--model", "kmer6-full", "--strand", "both", cwd=folder)
     assert done.returncode == 0
-    code, out, err = call(capsys, folder, "search", "--sequence", A)
+    code, out, err = call_in(capsys, folder, "search", "--sequence", A)
     assert (code, out) == (1, "")
     assert "created with 2 functions" in err
     assert "give a run of the intended function as --run" in err
-    code, out, err = call(capsys, folder, "search", "--sequence", A, "--run", "full", "--json")
+    code, out, err = call_in(capsys, folder, "search", "--sequence", A, "--run", "full", "--json")
     assert (code, ids(out)) == (0, ["a1", "b1", "c1"])
     assert err.startswith("there is no reference: searched exactly in full/")
     for more in (("--run", "lake"), ("--run", "sea")):
-        code, out, err = call(capsys, folder, "search", *more, "--seq-idx", 1, "--json")
+        code, out, err = call_in(capsys, folder, "search", *more, "--seq-idx", 1, "--json")
         assert (code, err) == (0, NO_REFERENCE)
     assert ednabed("versions", "register", "--version", "v2", "--run", "full", cwd=folder).returncode == 0
     assert ednabed("consolidate", "--version", "v2", cwd=folder).returncode == 0
-    code, out, err = call(capsys, folder, "search", "--sequence", A, "--json")
+    code, out, err = call_in(capsys, folder, "search", "--sequence", A, "--json")
     assert (code, err, ids(out)) == (0, "", ["a1", "b1", "c1"])
     for query in (("--seq-idx", 0), ("--id", "a1"), ("--sequence", A)):
-        code, out, err = call(capsys, folder, "search", "--run", "lake", *query)
+        code, out, err = call_in(capsys, folder, "search", "--run", "lake", *query)
         assert (code, out) == (1, "")
         assert "their vectors cannot be compared" in err
         assert err.count("\n") == 1
@@ -384,23 +379,23 @@ def test_a_model_in_a_folder(capsys, shared, runs, tmp_path):
     shutil.copy(runs / "lake.fa", folder)
     done = ednabed("embed", "lake.fa", "--model", tiny, "--pooling", "cls", "--layer", "1", "--cpu", cwd=folder)
     assert done.returncode == 0, done.stderr
-    code, out, err = call(capsys, folder, "search", "--sequence", A, "--model", tiny, "--json")
+    code, out, err = call_in(capsys, folder, "search", "--sequence", A, "--model", tiny, "--json")
     assert code == 0, err
     assert ids(out)[0] == "a1"
     assert json.loads(out)["results"][0]["similarity"] == pytest.approx(1, abs=1e-4)
-    code, out, err = call(capsys, folder, "search", "--sequence", A)
+    code, out, err = call_in(capsys, folder, "search", "--sequence", A)
     assert (code, out) == (1, "")
     assert "was built with 'tiny', and tiny cannot be used as this model" in err
     assert "give the name or the folder of the model as --model" in err
     # Its own records need no model.
-    assert call(capsys, folder, "search", "--id", "a1", "--json")[0] == 0
+    assert call_in(capsys, folder, "search", "--id", "a1", "--json")[0] == 0
 
 
 def test_weights_that_are_not_available(capsys, runs, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     assert revision_of(tmp_path) is None
-    code, out, err = call(capsys, runs, "search", "--sequence", A, "--model", "nt-v2-50m")
+    code, out, err = call_in(capsys, runs, "search", "--sequence", A, "--model", "nt-v2-50m")
     assert (code, out) == (1, "")
     assert "run 'ednabed models fetch nt-v2-50m'" in err
 
@@ -479,7 +474,7 @@ def test_one_sentence_and_nothing_written(capsys, workspace, tmp_path, arguments
     arguments = [
         a.replace("OUT", str(out_folder)).replace("WS", str(workspace)) if isinstance(a, str) else a for a in arguments
     ]
-    code, out, err = call(capsys, workspace, "search", *arguments)
+    code, out, err = call_in(capsys, workspace, "search", *arguments)
     assert code == wanted
     assert out == ""
     assert words in err
@@ -495,12 +490,12 @@ def test_an_id_of_several_sequences_shows_how_to_choose(capsys, runs, tmp_path):
     (folder / "more.fa").write_text(f">a1\n{D}\n")
     assert ednabed("embed", "more.fa", "--dataset", "more", "--model", "kmer6", cwd=folder).returncode == 0
     for _ in range(2):
-        code, out, err = call(capsys, folder, "search", "--id", "a1")
+        code, out, err = call_in(capsys, folder, "search", "--id", "a1")
         assert (code, out) == (1, "")
         choices = [f"--run {find_run(folder, name).label} --seq-idx 0" for name in ("lake", "more")]
         assert all(choice in err for choice in choices)
         for choice, best in zip(choices, ("a1", "a1"), strict=True):
-            code, out, _ = call(capsys, folder, "search", *choice.split(), "--json")
+            code, out, _ = call_in(capsys, folder, "search", *choice.split(), "--json")
             assert (code, ids(out)[0]) == (0, best)
         assert ednabed("consolidate", cwd=folder).returncode == 0
 
@@ -530,7 +525,7 @@ def test_a_damaged_reference_is_one_sentence(capsys, workspace, tmp_path, damage
     shutil.copytree(workspace, tmp_path / "ws")
     DAMAGES[damage](tmp_path / "ws" / "data" / "reference")
     target = tmp_path / "x.json"
-    code, out, err = call(capsys, tmp_path / "ws", "search", "--sequence", A, "--align", "--output", target)
+    code, out, err = call_in(capsys, tmp_path / "ws", "search", "--sequence", A, "--align", "--output", target)
     assert (code, out) == (1, "")
     assert err.startswith("ednabed: ")
     assert err.count("\n") == 1
@@ -543,7 +538,7 @@ def test_a_damaged_reference_is_one_sentence(capsys, workspace, tmp_path, damage
 def test_a_damaged_run_is_one_sentence(capsys, runs, tmp_path):
     shutil.copytree(find_run(runs, "lake").folder, tmp_path / "run")
     (tmp_path / "run" / "records.parquet").write_bytes(b"PAR1")
-    code, out, err = call(capsys, runs, "search", "--run", tmp_path / "run", "--seq-idx", 0)
+    code, out, err = call_in(capsys, runs, "search", "--run", tmp_path / "run", "--seq-idx", 0)
     assert (code, out) == (1, "")
     assert err.count("\n") == 1
     assert "records.parquet cannot be read" in err
@@ -551,7 +546,7 @@ def test_a_damaged_run_is_one_sentence(capsys, runs, tmp_path):
 
 def test_a_workspace_without_runs(capsys, tmp_path):
     for query in (("--run", "see", "--seq-idx", 0), ("--sequence", A), ("--id", "x")):
-        code, out, err = call(capsys, tmp_path, "search", *query)
+        code, out, err = call_in(capsys, tmp_path, "search", *query)
         assert (code, out) == (1, "")
         assert "'ednabed embed' creates one" in err or "'ednabed embed FILE' creates a run" in err
     assert list(tmp_path.iterdir()) == []
@@ -568,7 +563,7 @@ def test_a_truncated_file_leaves_no_results(capsys, workspace, tmp_path, kind, o
     if older:
         target.parent.mkdir()
         target.write_text("older")
-    code, out, err = call(
+    code, out, err = call_in(
         capsys, workspace, "search", "--fasta", tmp_path / "q.fq", "--output", target, "--top-k", 1,
         *(["--align"] if kind == "b6" else []),
     )  # fmt: skip
@@ -605,7 +600,7 @@ def test_a_full_disk_leaves_no_results(capsys, workspace, queries, tmp_path, mon
 
     monkeypatch.setattr(files_module.os, "fsync", full)
     target = tmp_path / "out" / "h.json"
-    code, out, err = call(capsys, workspace, "search", "--fasta", queries, "--output", target)
+    code, out, err = call_in(capsys, workspace, "search", "--fasta", queries, "--output", target)
     assert (code, out) == (1, "")
     assert "No space left on device" in err
     assert list(target.parent.iterdir()) == []
@@ -617,7 +612,7 @@ def test_nothing_is_written_to_the_workspace(capsys, workspace, queries):
 
     before = everything()
     for query in (("--sequence", A), ("--fasta", queries), ("--run", "lake", "--seq-idx", 0), ("--id", "a1")):
-        assert call(capsys, workspace, "search", *query, "--align")[0] == 0
+        assert call_in(capsys, workspace, "search", *query, "--align")[0] == 0
     assert everything() == before
 
 
@@ -626,8 +621,8 @@ def test_a_function_whose_model_cannot_be_opened(capsys, tmp_path):
     from reference_support import add_run
 
     add_run(tmp_path, "hand", "r", [1, 2, 3])
-    code, out, _ = call(capsys, tmp_path, "search", "--run", "hand", "--seq-idx", 1, "--json")
+    code, out, _ = call_in(capsys, tmp_path, "search", "--run", "hand", "--seq-idx", 1, "--json")
     assert (code, ids(out)[0]) == (0, "r-1")
-    code, _, err = call(capsys, tmp_path, "search", "--sequence", A)
+    code, _, err = call_in(capsys, tmp_path, "search", "--sequence", A)
     assert code == 1
     assert "hand/r was built with" in err

@@ -9,16 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cli_support import call
 from ednabed import EmbeddingEngine
-from ednabed.cli import main as entry
 from support import ednabed
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 def sequences() -> list[str]:
@@ -104,6 +97,9 @@ def test_repeated_sequences_and_filters(capsys, workspace):
     hits = search(capsys, workspace, "--id", "t2", "--where", "sample = 'S0'", "--top-k", 99)["results"]
     assert {hit["sample"] for hit in hits} == {"S0"}
     assert len(hits) == 7
+    # The depths are text, as in the file, and are compared as numbers.
+    hits = search(capsys, workspace, "--id", "t2", "--where", "depth >= 100", "--top-k", 99)["results"]
+    assert {hit["id"] for hit in hits} == {f"t{i}" for i in range(10, 21)}
     hits = search(capsys, workspace, "--id", "t2", "--min-similarity", 0.99)["results"]
     assert [hit["id"] for hit in hits] == ["t2"]
 
@@ -115,7 +111,8 @@ def test_repeated_sequences_and_filters(capsys, workspace):
         (("--id", "t1", "--dataset", "same"), 2, "--dataset is for runs"),
         (("--id", "t1", "--occurrences"), 2, "--occurrences is for runs"),
         (("--id", "t1", "--reference", "x"), 2, "exclude each other"),
-        (("--id", "t1", "--where", "nothing = 1"), 1, "nothing"),
+        (("--id", "t1", "--where", "nothing = 1"), 2, "there is no column 'nothing'"),
+        (("--id", "t1", "--where", "depth > 5 AND sample = TRUE"), 2, "write it as text"),
         (("--run", "other", "--seq-idx", "0"), 1, "cannot be compared"),
         (("--id", "t1", "--db", "nowhere"), 1, "has no table 'sequences'"),
         ((), 2, "give exactly one query"),

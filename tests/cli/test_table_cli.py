@@ -16,8 +16,9 @@ import pytest
 
 from ednabed.api import EmbeddingEngine
 from ednabed.engine.open import open_embedder
-from ednabed.store.table import Database, survey
-from ednabed.store.table_embed import embed_table
+from ednabed.tables.fill import embed_table
+from ednabed.tables.status import survey
+from ednabed.tables.table import Database
 from support import ednabed
 from table_support import make, rows, same_vector, sequences, simple, vector_array
 
@@ -104,7 +105,7 @@ def test_a_changed_sequence_requires_replace(tmp_path: Path) -> None:
     text = sentence(ednabed("table", "import", "a.fasta", cwd=tmp_path))
     assert "'r0'" in text and "'sequences'" in text and "--replace" in text
     assert ednabed("table", "import", "a.fasta", "--replace", cwd=tmp_path).returncode == 0
-    status = survey(Database(str(tmp_path / "data" / "lancedb")))
+    status = survey(Database(str(tmp_path / "data" / "lancedb")).open())
     assert (status.embedded, status.pending) == (0, 1)
 
 
@@ -194,7 +195,7 @@ def test_requests_that_make_no_sense(tmp_path: Path, arguments: tuple[str, ...],
     result = ednabed("table", *arguments, "--db", "db", cwd=tmp_path)
     assert result.returncode in (1, 2)
     assert said in result.stderr.decode() and "Traceback" not in result.stderr.decode()
-    assert database.open().schema.names == ["sequence_id", "dna_sequence"]
+    assert database.open().lance.schema.names == ["sequence_id", "dna_sequence"]
 
 
 def test_usage_errors_of_options(tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ def test_an_interrupt_exits_with_130_and_the_next_command_continues(tmp_path: Pa
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     # The vector column exists once the command is working.
-    while process.poll() is None and "vector" not in database.open().schema.names:
+    while process.poll() is None and "vector" not in database.open().lance.schema.names:
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=300)
@@ -244,13 +245,13 @@ def test_an_interrupt_exits_with_130_and_the_next_command_continues(tmp_path: Pa
         assert process.returncode == 130, err
         assert b"Traceback" not in err and b"interrupted" in err
     assert ednabed("table", "embed", cwd=tmp_path).returncode == 0
-    status = survey(database)
+    status = survey(database.open())
     assert (status.rows, status.embedded, status.pending) == (20_000, 20_000, 0)
 
 
 def test_index(tmp_path: Path) -> None:
     database = simple(tmp_path / "data" / "lancedb", [*sequences(300, 100), "ACGT"])
-    embed_table(database, open_embedder("kmer6"), tmp_path, show_progress=False)
+    embed_table(database.open(), open_embedder("kmer6"), tmp_path, show_progress=False)
     small = ednabed("table", "index", cwd=tmp_path)
     assert (small.returncode, small.stderr) == (0, b"")
     assert "300 rows with a vector" in small.stdout.decode() and "--force" in small.stdout.decode()
@@ -264,7 +265,7 @@ def test_index(tmp_path: Path) -> None:
     info = json.loads(ednabed("table", "index", "--force", "--json", cwd=tmp_path).stdout)
     assert (info["built"], info["rows"], info["reached"]) == (True, 300, True) and info["recall"] >= 0.99
     # The facts about the index and the function are kept together, and the table does not change.
-    status = survey(database)
+    status = survey(database.open())
     assert status.spec is not None and (status.embedded, status.spec["model"]) == (300, "kmer6")
 
 

@@ -7,9 +7,7 @@ import random
 import zipfile
 from pathlib import Path
 
-import pytest
-
-from ednabed.cli import main as entry
+from cli_support import call_in
 
 BASES = ["".join(random.Random(n).choices("ACGT", k=240)) for n in range(4)]
 NAMES = "Animalia;Arthropoda;Insecta;Diptera;Muscidae;Musca;Musca domestica"
@@ -23,10 +21,8 @@ BCDM = (
 
 
 def ednabed_(capsys, workspace, *arguments) -> str:
-    with pytest.raises(SystemExit) as ended:
-        entry.main(["--workspace", str(workspace), *map(str, arguments)])
-    out, err = capsys.readouterr()
-    assert not ended.value.code, err
+    code, out, err = call_in(capsys, workspace, *arguments)
+    assert not code, err
     return out
 
 
@@ -93,10 +89,9 @@ def test_an_about_file_makes_the_archive_complete(capsys, tmp_path):
     )  # fmt: skip
     with zipfile.ZipFile(target) as file:
         assert "eml.xml" in file.namelist() and b'metadata="eml.xml"' in file.read("meta.xml")
-    with pytest.raises(SystemExit) as ended:
-        entry.main(
-            ["--workspace", str(tmp_path), "export", "--run", "pond", "--format", "mdt", "--about", "about.toml",
-             "--output", str(tmp_path / "mdt")]
-        )  # fmt: skip
-    assert ended.value.code == 2
-    assert "a file about the data set is an option for dwc, not for mdt; omit it" in capsys.readouterr().err
+    code, _, err = call_in(
+        capsys, tmp_path, "export", "--run", "pond", "--format", "mdt", "--about", "about.toml",
+        "--output", tmp_path / "mdt",
+    )  # fmt: skip
+    assert code == 2
+    assert "a file about the data set is an option for dwc, not for mdt; omit it" in err

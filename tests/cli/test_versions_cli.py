@@ -9,20 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ednabed.cli import main as entry
+from cli_support import call
 from ednabed.store.runs import Run, find_run, runs_root
 from ednabed.store.versions import Versions
 from support import ednabed
 
 KMER6 = "f003ebff2bd2"
 SEQUENCES = ["ACGTTGCATGCATGCATTGACC" + tail for tail in ("A", "CC", "GGG", "TTTT", "ACGTA", "GATTACA")]
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        entry.main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return ended.value.code, out, err
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ import pytest
 from ednabed.cli.main import cli, main
 from ednabed.cli.words import _ALIASES, in_options
 from ednabed.errors import UsageError
+from ednabed.export.assignments import FORMATS
+from ednabed.reference.index import KINDS
 
 
 def context_of(path: str) -> click.Context:
@@ -54,7 +56,7 @@ def test_errors_and_notices_show_options(tmp_path, capsys, monkeypatch) -> None:
         logging.getLogger("ednabed").warning("`refit` is slow")
         raise UsageError("give another `seed` or `workspace`, or set `use_gpu=False`")
 
-    monkeypatch.setattr("ednabed.api.maps.find_run", refuse)
+    monkeypatch.setattr("ednabed.workflows.maps.usable_source", refuse)
     with pytest.raises(SystemExit):
         main(["--workspace", str(tmp_path), "runs", "map", "x"])
     assert capsys.readouterr().err.splitlines() == [
@@ -71,3 +73,14 @@ def test_every_option_exists() -> None:
         return found
 
     assert set(_ALIASES.values()) <= options(cli)
+
+
+def choices(command: str, option: str) -> tuple[str, ...]:
+    (found,) = [one for one in context_of(command).command.params if option in one.opts]
+    return tuple(found.type.choices)
+
+
+def test_choices_are_those_of_the_library():
+    """The command line repeats them, so that ``-h`` does not import the library."""
+    assert choices("consolidate", "--index") == KINDS
+    assert choices("classify", "--format") == (*FORMATS, "table")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ednabed.api.results import UNNAMED, read_assignments
+from ednabed.dashboard.results import UNNAMED, read_assignments
 from ednabed.export.assignments import AssignmentWriter
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.store.assignment import Assignment
 
 pytest.importorskip("streamlit")
 pytest.importorskip("plotly")

@@ -19,7 +19,7 @@ from filelock import FileLock
 from ednabed.dashboard import job as module
 from ednabed.dashboard import jobs as starting
 from ednabed.dashboard import runner
-from ednabed.dashboard.job import Job, Progress, quoted
+from ednabed.dashboard.job import Job, Progress, command_line
 from ednabed.dashboard.jobs import Jobs
 from ednabed.errors import StoreError, UsageError
 from taxonomy_support import reference_of, world
@@ -443,8 +443,8 @@ def test_progress_as_it_is_read(jobs):
 
 def test_lines_for_a_terminal(monkeypatch):
     words = ["ednabed", "a b", "$(x)", "it's", "", "a&b", "plain.fa", "two\nlines"]
-    assert shlex.split(quoted(words)) == words
+    assert shlex.split(command_line(words)) == words
     monkeypatch.setattr(module.os, "name", "nt")
-    assert quoted(["ednabed", "C:\\my data\\a.fa", "a&b", "", "C:\\x\\y.fa"]) == (
+    assert command_line(["ednabed", "C:\\my data\\a.fa", "a&b", "", "C:\\x\\y.fa"]) == (
         'ednabed "C:\\my data\\a.fa" "a&b" "" C:\\x\\y.fa'
     )

@@ -84,7 +84,8 @@ def test_a_run_is_identified_and_its_names_are_shown(workspace):
 def test_an_export_takes_the_newest_names_or_none(workspace, choice, asked):
     shown = page(
         workspace,
-        "from ednabed.api.status import reference_states, run_states\nfrom ednabed.dashboard.views import export\n"
+        "from ednabed.dashboard.status import reference_states, run_states\n"
+        "from ednabed.dashboard.views import export\n"
         "from ednabed.dashboard.settings import settings\nw = settings().workspace\n"
         "export.show_export(run_states(w), reference_states(w))",
     )

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ednabed.api.places import SampleLocation
-from ednabed.api.results import UNNAMED
+from ednabed.base.text import clean
+from ednabed.dashboard.places import SampleLocation
 from ednabed.dashboard.plots import (
     COLOURS,
     MAX_GROUPS,
@@ -21,14 +21,14 @@ from ednabed.dashboard.plots import (
     UNKNOWN,
     colour_of,
     composition,
+    figure_text,
     groups,
     lines,
     others,
     sequence_map,
-    text,
     world,
 )
-from ednabed.store.files import clean
+from ednabed.dashboard.results import UNNAMED
 
 pytest.importorskip("plotly")
 EVIL = '<b>x</b> & "y" <a href="javascript:alert(1)">%{x}</a>'
@@ -38,7 +38,7 @@ EVIL = '<b>x</b> & "y" <a href="javascript:alert(1)">%{x}</a>'
 
 @given(st.text(st.characters(), max_size=30) | st.just(EVIL))
 def test_nothing_in_a_text_is_html(value):
-    found = text(value)
+    found = figure_text(value)
     assert not set(found) & set("<>")
     assert unescape(found) == unescape(unescape(found).replace("&", "&amp;")) or "&" in value
     assert found.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == clean(value)
@@ -97,7 +97,7 @@ def test_each_point_is_drawn_once_and_gives_its_row_back():
         own = {int(row) for row, value in zip(rows, values, strict=True) if (value or NO_NAME) == label}
         assert {point[0] for point in points_of(trace)} == own
         shown = label if len(label) <= 45 else f"{label[:44]}…"
-        assert trace.name == f"{text(shown)} ({len(own)})"
+        assert trace.name == f"{figure_text(shown)} ({len(own)})"
         assert trace.marker.color == colour_of(label, trace.legendrank)
     # Those without a name lie below all others.
     assert figure.data[0].name.startswith(NO_NAME)
@@ -107,13 +107,13 @@ def test_each_point_is_drawn_once_and_gives_its_row_back():
 def test_names_are_text_on_the_map():
     places, values, rows = sample_points()
     labels, group = groups(values)
-    figure = sequence_map(places, labels, group, [text(value) for value in values], rows,
-                          marked=(places[:2], [text(EVIL)] * 2, EVIL))  # fmt: skip
+    figure = sequence_map(places, labels, group, [figure_text(value) for value in values], rows,
+                          marked=(places[:2], [figure_text(EVIL)] * 2, EVIL))  # fmt: skip
     for trace in figure.data:
         assert not re.search("<[ab]", trace.name)
         assert not any(re.search("<[ab]", said) for said in trace.text)
         assert trace.hovertemplate == "%{text}<extra></extra>"
-    assert figure.data[-1].name == text(EVIL)
+    assert figure.data[-1].name == figure_text(EVIL)
 
 
 def test_marked_points_are_drawn_above_all():
@@ -165,7 +165,7 @@ def test_hover_text_of_a_sample():
     said = (
         world([SampleLocation(EVIL, "", 1.5, -2.25, 3, 1234), SampleLocation("lake", "A<b>", 0, 0, 1, 1)]).data[1].text
     )
-    assert said[0] == f"{text(EVIL)}<br>{text(EVIL)}<br>1.5000, -2.2500<br>1,234 reads"
+    assert said[0] == f"{figure_text(EVIL)}<br>{figure_text(EVIL)}<br>1.5000, -2.2500<br>1,234 reads"
     assert said[1].startswith("A&lt;b&gt;<br>lake<br>")
 
 
@@ -192,12 +192,12 @@ def test_shares_sum_to_a_hundred(taxa, samples, seed):
 def test_names_are_text_in_bars_and_curves():
     figure = composition([EVIL, "1"], [EVIL, UNNAMED], np.ones((2, 2), np.int64), share=True)
     assert figure.layout.xaxis.type == "category", "a sample called 1 is a name"
-    assert list(figure.data[0].x) == [text(EVIL), "1"]
-    assert [trace.name for trace in figure.data] == [text(EVIL), text(UNNAMED)]
+    assert list(figure.data[0].x) == [figure_text(EVIL), "1"]
+    assert [trace.name for trace in figure.data] == [figure_text(EVIL), figure_text(UNNAMED)]
     assert figure.data[1].marker.color == UNKNOWN
     for trace in figure.data:
         # Plotly would fill in anything between braces.
         assert set(re.findall(r"%\{(.*?)\}", trace.hovertemplate)) == {"x", "fullData.name", "y:.1f"}
         assert EVIL not in trace.hovertemplate and "&lt;" not in trace.hovertemplate
     (curve,) = lines({EVIL: ([1, 2], [3.0, 4.0])}, "reads", "taxa").data
-    assert (curve.name, list(curve.x), list(curve.y)) == (text(EVIL), [1, 2], [3.0, 4.0])
+    assert (curve.name, list(curve.x), list(curve.y)) == (figure_text(EVIL), [1, 2], [3.0, 4.0])

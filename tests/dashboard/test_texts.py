@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ednabed.dashboard.texts import cell, file_name, message, plain, time_text
-from ednabed.store.files import check_name, clean, human_bytes
+from ednabed.base.files import check_name
+from ednabed.base.text import clean
+from ednabed.dashboard.texts import cell, file_name, literal, message, time_text
 
 # Any text that Python can hold, including lone surrogates.
 anything = st.text(st.characters(), max_size=30)
@@ -24,12 +25,12 @@ MARKDOWN = [
 ]  # fmt: skip
 
 
-# -- plain -------------------------------------------------------------------------------------------------------------
+# -- literal -----------------------------------------------------------------------------------------------------------
 
 
 @given(anything | st.sampled_from(MARKDOWN))
 def test_every_mark_is_escaped_and_no_character_is_lost(text):
-    found = plain(text)
+    found = literal(text)
     found.encode()
     assert len(found.splitlines()) <= 1
     found = found.replace("\u2060", "") if "\u2060" not in text else found
@@ -60,14 +61,16 @@ def test_a_reader_of_markdown_shows_the_text_and_nothing_else(text, before):
     reader = module.MarkdownIt("commonmark").enable(["table", "strikethrough"])
     shown = Shown()
     # The page strips white space at the ends; between words, one blank is as good as many.
-    shown.feed(reader.render(before.replace(".", "\\.") + plain(text.strip()).strip()))
+    shown.feed(reader.render(before.replace(".", "\\.") + literal(text.strip()).strip()))
     assert set(shown.tags) <= {"p"}
     assert shown.text.replace("\u2060", "").split() == (before + clean(text.strip())).split()
 
 
 def test_parameters_in_a_message_lose_their_backticks():
-    assert message("give another `output`, or set `resume=False`") == plain("give another output, or set resume=False")
-    assert message("'a `b c` d'") == plain("'a `b c` d'")
+    assert message("give another `output`, or set `resume=False`") == literal(
+        "give another output, or set resume=False"
+    )
+    assert message("'a `b c` d'") == literal("'a `b c` d'")
 
 
 # -- cells -------------------------------------------------------------------------------------------------------------
@@ -137,15 +140,6 @@ def test_the_safe_part_of_a_name_is_kept(name, kept):
 
 
 # -- sizes and times ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_900_000_000, "1.9 GB"), (5 * 10**12, "5.0 TB"),
-     (7 * 10**15, "7000.0 TB")],
-)  # fmt: skip
-def test_sizes(size, text):
-    assert human_bytes(size) == text
 
 
 @pytest.mark.parametrize(

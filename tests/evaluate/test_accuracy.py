@@ -16,7 +16,7 @@ from ednabed.evaluate.methods import installed
 from ednabed.evaluate.metrics import IDENTITY_BINS
 from ednabed.evaluate.predictions import Prediction
 from ednabed.evaluate.report import to_markdown
-from ednabed.evaluate.splits import GROUPS, Labelled
+from ednabed.evaluate.splits import GROUPS, Labelled, split
 from ednabed.evaluate.tools import ToolError
 
 
@@ -96,7 +96,7 @@ TRUTH = {record.id: record.lineage for record in DATA}
 
 def test_every_method_gets_the_same_and_is_measured():
     knowing, ignorant = Oracle(TRUTH, identity=98.0), Oracle({}, "ignorant")
-    found = evaluate(DATA, [knowing, ignorant], queries=8, crops=(None, 250, 299), threads=2, title="tree")
+    found = evaluate(split(DATA, queries=8), [knowing, ignorant], crops=(None, 250, 299), threads=2, title="tree")
     assert knowing.calls == ignorant.calls
     (training, threads), whole, cropped, _ = knowing.calls
     assert threads == 2
@@ -132,7 +132,7 @@ def test_every_method_gets_the_same_and_is_measured():
 
 def test_the_report_shows_data_settings_failures_and_command():
     found = evaluate(
-        DATA, [Oracle(TRUTH), Broken()], queries=8, crops=(None, 250, 400), title="tree", command="make accuracy"
+        split(DATA, queries=8), [Oracle(TRUTH), Broken()], crops=(None, 250, 400), title="tree", command="make accuracy"
     )
     text = to_markdown(found)
     assert text.startswith("# Accuracy: tree\n")
@@ -165,7 +165,9 @@ def test_the_report_shows_data_settings_failures_and_command():
 
 
 def test_the_json_contains_every_figure():
-    found = evaluate(DATA, [Oracle(TRUTH, identity=100.0)], queries=8, crops=(None, 400), command="make accuracy")
+    found = evaluate(
+        split(DATA, queries=8), [Oracle(TRUTH, identity=100.0)], crops=(None, 400), command="make accuracy"
+    )
     value = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert value["split"]["records"] == len(DATA)
     assert value["split"]["training"] + sum(value["split"]["taken"].values()) == len(DATA)
@@ -189,7 +191,7 @@ def test_the_json_contains_every_figure():
 
 def test_copies_do_not_change_the_figures_for_held_out_records():
     several = [record._replace(records=1 + i % 3) for i, record in enumerate(DATA)]
-    one, other = (evaluate(data, [Oracle(TRUTH, identity=99.0)], queries=8) for data in (DATA, several))
+    one, other = (evaluate(split(data, queries=8), [Oracle(TRUTH, identity=99.0)]) for data in (DATA, several))
     assert one.split.queries == other.split.queries
     assert one.split.copies != other.split.copies
     for crop in ("full", "313"):
@@ -206,7 +208,7 @@ def test_claims_of_absence_are_reported():
             with super().prepare(training, threads) as classify:
                 yield lambda queries: [replace(found, absent_rank="genus") for found in classify(queries)]
 
-    found = evaluate(DATA, [Oracle(TRUTH), Claiming(TRUTH, "claiming")], queries=8, crops=(None,))
+    found = evaluate(split(DATA, queries=8), [Oracle(TRUTH), Claiming(TRUTH, "claiming")], crops=(None,))
     text = to_markdown(found)
     assert "| claiming | genus | 8 | 1.000 | 1.000 | 0.000 | 0.000 |  |" in text
     assert "| claiming | nothing (copy) | 8 | 1.000 | – | – | – |  |" in text
@@ -217,19 +219,19 @@ def test_claims_of_absence_are_reported():
 
 def test_invalid_evaluations_are_refused():
     with pytest.raises(UsageError, match="no method"):
-        evaluate(DATA, [])
+        evaluate(split(DATA), [])
     with pytest.raises(UsageError, match="'oracle' is named twice"):
-        evaluate(DATA, [Oracle({}), Oracle({})])
+        evaluate(split(DATA), [Oracle({}), Oracle({})])
     with pytest.raises(UsageError, match="`identities_from` is 'blastn'; choose one of oracle"):
-        evaluate(DATA, [Oracle({})], identities_from="blastn")
+        evaluate(split(DATA), [Oracle({})], identities_from="blastn")
     with pytest.raises(EdnabedError, match="no room left"):
-        evaluate(DATA, [Broken()], queries=5)
+        evaluate(split(DATA, queries=5), [Broken()])
 
 
 @pytest.mark.skipif(shutil.which("vsearch") is None, reason="vsearch is not installed")
 def test_real_tools_find_relatives():
     methods, _ = installed()
-    found = evaluate(DATA, methods, queries=12, crops=(None, 150), threads=1)
+    found = evaluate(split(DATA, queries=12), methods, crops=(None, 150), threads=1)
     assert found.failures == {}
     for result in found.results:
         full = result.crops["full"].groups

@@ -86,6 +86,6 @@ def test_queries_that_the_model_has_not_seen_have_a_table_of_names(tables):
     assert rows == [
         "| 12s | whole | 0.700 : 0.600 : 0.500 | 0.700 : 0.600 : 0.500 | 0.700 : 0.600 : 0.500 | "
         "0.700 at 0.900 : 0.600 at 0.900 | 0.040 : 0.040 | 0.700 : 0.600 |",
-        "| 12s | 313 letters | – | 0.700 : 0.600 : 0.500 | 0.700 : 0.600 : 0.500 | – | – | – |",
+        "| 12s | 313 bases | – | 0.700 : 0.600 : 0.500 | 0.700 : 0.600 : 0.500 | – | – | – |",
     ]
     assert "Fewer queries than elsewhere: 12s 78 of species." in tables.drawn(found)[0]

@@ -16,7 +16,7 @@ from ednabed.evaluate.external import BestHit, Blast, Sintax
 from ednabed.evaluate.methods import METHOD_NAMES, installed
 from ednabed.evaluate.mmseqs import MMseqs
 from ednabed.evaluate.splits import Labelled
-from ednabed.evaluate.tools import ToolError, run
+from ednabed.evaluate.tools import ToolError, run_tool
 from ednabed.taxonomy.taxa import Taxa
 
 vsearch = pytest.mark.skipif(shutil.which("vsearch") is None, reason="vsearch is not installed")
@@ -229,9 +229,9 @@ def test_a_failing_tool_is_reported_with_the_last_line_of_its_output(monkeypatch
     monkeypatch.setattr(tools.shutil, "which", lambda name: sys.executable)
     code = "import sys; sys.stderr.write('reading\\nno room left\\n\\n'); sys.exit(3)"
     with pytest.raises(ToolError, match=r"^sometool failed with exit code 3 \(no room left\); "):
-        run(["sometool", "-c", code], None)
+        run_tool(["sometool", "-c", code], None)
     with pytest.raises(ToolError, match="no error message"):
-        run(["sometool", "-c", "import sys; sys.exit(1)"], None)
+        run_tool(["sometool", "-c", "import sys; sys.exit(1)"], None)
 
 
 def test_a_tool_that_cannot_be_started_is_reported(monkeypatch, tmp_path):
@@ -239,7 +239,7 @@ def test_a_tool_that_cannot_be_started_is_reported(monkeypatch, tmp_path):
     broken.write_text("no program", encoding="utf-8")
     monkeypatch.setattr(tools.shutil, "which", lambda name: str(broken))
     with pytest.raises(ToolError, match="sometool cannot be started"):
-        run(["sometool"], tmp_path)
+        run_tool(["sometool"], tmp_path)
 
 
 @vsearch

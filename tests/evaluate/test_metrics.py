@@ -17,15 +17,15 @@ from ednabed.evaluate.metrics import (
     auroc,
     calibration_error,
     identity_bins,
-    judge,
+    judge_predictions,
     measure,
     measure_bins,
     measure_novelty,
     wilson,
 )
 from ednabed.evaluate.predictions import Prediction, from_assignment
-from ednabed.evaluate.splits import GROUPS, Query
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.evaluate.splits import GROUPS, LabelledQuery
+from ednabed.store.assignment import Assignment
 from ednabed.taxonomy.draws import LEVEL_NAMES
 from ednabed.taxonomy.fitting import level_weights
 from ednabed.taxonomy.situations import KNOWN
@@ -40,7 +40,7 @@ def lineage(species="", genus="A", phylum="P"):
 
 def query(name, group="record", present=True, names=None):
     names = names or lineage("x")
-    return Query(name, "ACGT", names, group, (*map(bool, names[:6]), present))
+    return LabelledQuery(name, "ACGT", names, group, (*map(bool, names[:6]), present))
 
 
 def prediction(name, species="x", confidence=None, **more):
@@ -51,7 +51,7 @@ def prediction(name, species="x", confidence=None, **more):
 def judged(pairs):
     queries, predictions = zip(*pairs, strict=True)
     names = [q.lineage for q in queries] + [p.names for p in predictions] + [t for p in predictions for t in p.tied]
-    return judge(queries, predictions, Taxa(names))
+    return judge_predictions(queries, predictions, Taxa(names))
 
 
 def test_accuracy_counts_queries_whose_taxon_is_present():
@@ -95,7 +95,7 @@ def test_a_namesake_in_another_phylum_is_wrong_and_one_without_a_phylum_right():
     taxa = Taxa([*namesakes, lineage("z", "B")])
     rows = [(query("a"), Prediction("a", namesakes[1])), (query("b"), Prediction("b", namesakes[0]))]
     rows.append((query("c", names=lineage("z", "B")), Prediction("c", lineage("z", "B", phylum=""))))
-    result = judge([q for q, _ in rows], [p for _, p in rows], taxa)
+    result = judge_predictions([q for q, _ in rows], [p for _, p in rows], taxa)
     assert result.right[:, GENUS].tolist() == [0, 1, 1]
     assert result.right[:, SPECIES].tolist() == [0, 1, 1]
 
@@ -123,7 +123,7 @@ def test_figures_without_queries_are_none():
 
 def test_predictions_of_other_queries_are_refused():
     with pytest.raises(UsageError, match="do not match"):
-        judge([query("a"), query("b")], [prediction("b"), prediction("a")], Taxa([]))
+        judge_predictions([query("a"), query("b")], [prediction("b"), prediction("a")], Taxa([]))
 
 
 def test_calibration_error_by_hand():
@@ -314,13 +314,13 @@ def test_a_match_over_a_few_bases_is_newer_than_a_slightly_different_sequence():
 
 def test_names_that_are_withheld_are_not_given():
     """Confidence alone is not enough: ``classify`` withholds names that are too distant or tied."""
-    q = [Query("a", "ACGT", lineage("x"), "record", (True,) * 7)]
+    q = [LabelledQuery("a", "ACGT", lineage("x"), "record", (True,) * 7)]
     names = lineage("x")
     sure = Assignment("a", "assigned", names=names, lineage=(*names[:6], ""), confidences=(0.99,) * 7, identity=80.0)
-    judged = judge(q, [from_assignment(sure, 500)], Taxa([names]))
+    judged = judge_predictions(q, [from_assignment(sure, 500)], Taxa([names]))
     assert measure(judged, SPECIES)["given"] == 0
     assert measure(judged, SPECIES)["recall"] == 0
     assert measure(judged, SPECIES - 1)["given"] == 1
     # A method without explicit given names gives those with high confidence.
-    judged = judge(q, [Prediction("a", names=names, confidences=(0.99,) * 6 + (0.5,))], Taxa([names]))
+    judged = judge_predictions(q, [Prediction("a", names=names, confidences=(0.99,) * 6 + (0.5,))], Taxa([names]))
     assert [measure(judged, rank)["given"] for rank in (SPECIES - 1, SPECIES)] == [1, 0]

@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ednabed.evaluate.metrics import judge
+from ednabed.evaluate.metrics import judge_predictions
 from ednabed.evaluate.mixture import (
     HALVES,
     measure_claims,
     measure_copies,
     measure_mixture,
     measure_rank,
+    mixture_weights,
     natural_part,
     only_species,
     order_of,
     recall_at_precision,
     shares,
-    weigh,
 )
 from ednabed.evaluate.predictions import Prediction
-from ednabed.evaluate.splits import COPY, GROUPS, Labelled, Query
+from ednabed.evaluate.splits import COPY, GROUPS, Labelled, LabelledQuery
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.taxa import Taxa
 
@@ -38,7 +38,7 @@ def lineage(species="x", genus="A"):
 def row(name, group, guess="x", confidence=None, given=None, **more):
     """Return a query of species A x and its prediction; the taxon that its group holds out is absent."""
     absent = len(RANKS) if group in (COPY, "record") else RANKS.index(group)
-    query = Query(name, "ACGT", lineage(), group, tuple(rank < absent for rank in range(7)))
+    query = LabelledQuery(name, "ACGT", lineage(), group, tuple(rank < absent for rank in range(7)))
     confidences = None if confidence is None else (confidence,) * 7
     by_rank = None if given is None else (given,) * 7
     return query, Prediction(name, lineage(guess), confidences=confidences, given=by_rank, **more)
@@ -47,7 +47,7 @@ def row(name, group, guess="x", confidence=None, given=None, **more):
 def judged(rows):
     queries, predictions = zip(*rows, strict=True)
     names = [q.lineage for q in queries] + [p.names for p in predictions] + [t for p in predictions for t in p.tied]
-    return judge(queries, predictions, Taxa(names))
+    return judge_predictions(queries, predictions, Taxa(names))
 
 
 def test_half_of_the_mixture_is_known_species():
@@ -60,7 +60,7 @@ def test_half_of_the_mixture_is_known_species():
 def test_a_group_divides_its_weight_among_counted_queries():
     groups = np.array([COPY, COPY, "record", "genus", "genus", "genus"])
     counted = np.array([True, True, True, True, False, True])
-    assert weigh(groups, counted).tolist() == [0.125, 0.125, 0.25, 0.25, 0, 0.25]
+    assert mixture_weights(groups, counted).tolist() == [0.125, 0.125, 0.25, 0.25, 0, 0.25]
 
 
 ROWS = [
@@ -175,7 +175,9 @@ def test_claims_of_absence_by_hand():
 def test_a_claim_at_a_rank_without_a_true_name_is_wrong_if_a_deeper_name_is_present():
     def gap(name, present):
         names = ("K", "P", "C", "O", "", "A", "A x")
-        query = Query(name, "ACGT", names, "record" if present else "genus", (True,) * 4 + (False, present, present))
+        query = LabelledQuery(
+            name, "ACGT", names, "record" if present else "genus", (True,) * 4 + (False, present, present)
+        )
         return query, Prediction(name, names, absent_rank="family")
 
     found = measure_claims(judged([gap("a", True), gap("b", False)]))
@@ -202,7 +204,7 @@ def test_a_sequence_contained_in_another_species_is_not_unique():
     taxa = Taxa(record.lineage for record in training)
 
     def ask(*sequences):
-        queries = [Query(s, s, lineage("x"), COPY, (True,) * 7) for s in sequences]
+        queries = [LabelledQuery(s, s, lineage("x"), COPY, (True,) * 7) for s in sequences]
         return only_species(queries, training, taxa).tolist()
 
     assert ask("ACGTACGTTTGG", "ACGTACGTCC", "ACGTACGT", "TTTGG", "TTGG") == [True, False, False, True, True]

@@ -17,9 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.errors import StoreError, UsageError
-from ednabed.export.assignments import FORMATS, SUMMARY_COLUMNS, TSV_COLUMNS, AssignmentWriter, format_of, summary
+from ednabed.export.assignments import (
+    FORMATS,
+    SUMMARY_COLUMNS,
+    TSV_COLUMNS,
+    AssignmentWriter,
+    assignment_format,
+    summary,
+)
 from ednabed.sequences.lineage import RANKS, parse_lineage
-from ednabed.taxonomy.assignment import Assignment, Status, Withheld
+from ednabed.store.assignment import Assignment, Status, Withheld
 
 TROUT = ("Animalia", "Chordata", "Actinopteri", "Salmoniformes", "Salmonidae", "Salmo", "Salmo trutta")
 SALMON = (*TROUT[:6], "Salmo salar")
@@ -423,13 +430,13 @@ def test_summaries():
     ],
 )
 def test_the_choice_of_the_format(path, asked, format):
-    assert format_of(path, asked) == format
+    assert assignment_format(path, asked) == format
 
 
 def test_an_unknown_format_is_refused():
     message = r"no format 'xlsx' for assignments; choose one of tsv, qiime2, sintax, jsonl$"
     with pytest.raises(UsageError, match=message):
-        format_of(None, "xlsx")
+        assignment_format(None, "xlsx")
     with pytest.raises(UsageError, match=message):
         AssignmentWriter(io.StringIO(), "xlsx")
 

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import StoreError, UsageError
-from ednabed.export.assignments import FORMATS, AssignmentWriter, as_json, converted, from_json
+from ednabed.export.assignments import FORMATS, AssignmentWriter, converted
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assignment import Assignment, Status, Withheld
+from ednabed.store.assignment import Assignment, Status, Withheld
 
 OLD = Path(__file__).resolve().parents[1] / "kept" / "assignments_1" / "assignments.jsonl"
 TROUT = ("Animalia", "Chordata", "Actinopteri", "Salmoniformes", "Salmonidae", "Salmo", "Salmo trutta")
@@ -62,8 +62,8 @@ def direct(assignments: list[Assignment], format: str) -> str:
 @example(replace(ONE, tied=(TROUT, ("",) * 7)))
 @example(replace(ONE, lineage=("a;b", *[""] * 6), tied=()))
 def test_an_assignment_is_read_back(assignment):
-    assert from_json(as_json(assignment)) == assignment
-    assert from_json(json.loads(json.dumps(as_json(assignment)))) == assignment
+    assert Assignment.from_dict(assignment.to_dict()) == assignment
+    assert Assignment.from_dict(json.loads(json.dumps(assignment.to_dict()))) == assignment
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -82,20 +82,20 @@ def test_a_converted_file_equals_a_file_written_directly(tmp_path_factory, assig
     "line",
     [
         b"{}", b"[]", b"5", b"null", b"", b"{", b'"id"', b"\xff", b"id\tstatus",
-        *(json.dumps({**as_json(ONE), **change}).encode() for change in (
+        *(json.dumps({**ONE.to_dict(), **change}).encode() for change in (
             {"tied": 5}, {"tied": [5]}, {"tied": ["a;b"]}, {"ranks": []}, {"ranks": {}},
             {"ranks": dict.fromkeys(RANKS, 5)},
             {"nearest_lineage": "a"}, {"nearest_lineage": 7}, {"identity": "high"}, {"similarity": [1]},
             {"id": 5}, {"novel_p": "x"}, {"novel_q": "x"}, {"status": ["assigned"]},
         )),
-        json.dumps({key: value for key, value in as_json(ONE).items() if key != "note"}).encode(),
+        json.dumps({key: value for key, value in ONE.to_dict().items() if key != "note"}).encode(),
         b"[" * 100_000,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("format", ["tsv", "qiime2"])
 def test_a_damaged_line_is_reported(tmp_path, line, format):
     path = tmp_path / "a.jsonl"
-    path.write_bytes(json.dumps(as_json(ONE)).encode() + b"\n" + line + b"\n")
+    path.write_bytes(json.dumps(ONE.to_dict()).encode() + b"\n" + line + b"\n")
     with pytest.raises(StoreError, match=r"a\.jsonl, line 2: is not an assignment .*compute the results again"):
         converted(path, format)
 
@@ -103,7 +103,7 @@ def test_a_damaged_line_is_reported(tmp_path, line, format):
 def test_objects_of_earlier_versions_are_read():
     """Missing values become None; a p-value without a claim was the p-value of the species."""
     lines = [json.loads(line) for line in OLD.read_text(encoding="utf-8").splitlines()]
-    known, absent, unsure, rejected = found = [from_json(line) for line in lines]
+    known, absent, unsure, rejected = found = [Assignment.from_dict(line) for line in lines]
     assert [line["status"] for line in lines] == ["assigned", "novel", "unclassified", "rejected"]
     assert [one.status for one in found] == ["assigned", "not_in_reference", "unclassified", "rejected"]
     assert [line["novel_p"] for line in lines] == [0.4, 0.0125, 0.2, None]
@@ -121,7 +121,7 @@ def test_objects_of_earlier_versions_are_read():
 
 def test_numbers_that_are_not_finite(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({**as_json(ONE), "identity": float("nan")}) + "\n")
+    path.write_text(json.dumps({**ONE.to_dict(), "identity": float("nan")}) + "\n")
     with pytest.raises(StoreError, match="has NaN, which is not a JSON number"):
         converted(path, "tsv")
 

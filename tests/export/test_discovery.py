@@ -20,7 +20,7 @@ from ednabed.export import discovery, discovery_page
 from ednabed.export.discovery import CANDIDATE_COLUMNS, FILES, MEMBER_COLUMNS, write_discovery
 from ednabed.export.discovery_page import Neighbour
 from ednabed.sequences import digest
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.store.assignment import Assignment
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Claim, Member, Novel, Parent
 
 NAMES = ("Animalia", "Arthropoda", "Insecta", "", "", "", "")

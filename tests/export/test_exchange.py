@@ -17,9 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ednabed.api.exports import export_records
 from ednabed.api.manager import DataManager
-from ednabed.api.names import AssignmentSource
 from ednabed.engine.open import open_embedder
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.export.about import read_about
@@ -32,6 +30,8 @@ from ednabed.sequences import open_records
 from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.labels import read_labels
 from ednabed.store.run_writer import RunRequest, embed_to_run
+from ednabed.workflows.exports import ExportOptions, export_records
+from ednabed.workflows.names import AssignmentSource
 from reference_support import add_run, letters_of, vector_of
 
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
@@ -75,7 +75,7 @@ def assigned(tmp_path) -> AssignmentSource:
 
 
 def export(collection, target: Path, format: str, assigned: AssignmentSource | None = None, **more):
-    return export_records(collection, target, format, assigned=assigned or AssignmentSource(), **more)
+    return export_records(collection, target, format, assigned=assigned, options=ExportOptions(**more))
 
 
 def rows(path: Path) -> list[dict[str, str]]:

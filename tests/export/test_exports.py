@@ -24,9 +24,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ednabed import extras
-from ednabed.api.exports import BY_RECORD, FORMATS, export_records
 from ednabed.api.manager import DataManager
-from ednabed.api.names import AssignmentSource
 from ednabed.errors import InputError, MissingPackage, StoreError, UsageError
 from ednabed.export import dwc_terms
 from ednabed.export.assignments import AssignmentWriter
@@ -38,9 +36,11 @@ from ednabed.sequences import digest, open_records
 from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.labels import read_labels
 from ednabed.sequences.lineage import RANKS
+from ednabed.store.assignment import Assignment
 from ednabed.store.runs import Run
 from ednabed.store.versions import register, tag_run
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.workflows.exports import BY_RECORD, FORMATS, ExportOptions, export_records
+from ednabed.workflows.names import AssignmentSource
 from reference_support import SPEC, add_run, consolidate, legacy, letters_of, opened, vector_of, write_run
 
 RAT = "Animalia;Chordata;Mammalia;Rodentia;Muridae;Rattus;Rattus rattus"
@@ -78,8 +78,11 @@ def collection(workspace, request):
     return data.open_reference() if request.param == "reference" else data.loose_runs(["lake/a", "sea/b"])
 
 
-def export(collection, target: Path, format: str, *, assignments: Path | None = None, **more):
-    return export_records(collection, target, format, assigned=AssignmentSource(file=assignments), **more)
+def export(collection, target: Path, format: str, *, assignments: Path | None = None, rows=None, choice=None, **more):
+    assigned = AssignmentSource(file=assignments)
+    return export_records(
+        collection, target, format, rows=rows, choice=choice, assigned=assigned, options=ExportOptions(**more)
+    )
 
 
 def possible(format: str) -> bool:
@@ -744,9 +747,9 @@ def test_an_interrupted_export_keeps_existing_files(workspace, tmp_path, monkeyp
 KILLED = """
 import sys, time
 from pathlib import Path
-from ednabed.api.exports import export_records
+from ednabed.workflows.exports import export_records
 from ednabed.api.manager import DataManager
-from ednabed.api.names import AssignmentSource
+from ednabed.workflows.names import AssignmentSource
 from ednabed.export import selection
 selection._PIECE_ROWS = 1
 take = selection.Selection._piece

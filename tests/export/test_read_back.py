@@ -11,13 +11,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ednabed.api.exports import export_records
 from ednabed.api.manager import DataManager
-from ednabed.api.names import AssignmentSource
 from ednabed.export.spreadsheet import safe_cell
 from ednabed.sequences import open_records
 from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.labels import read_labels
+from ednabed.workflows.exports import ExportOptions, export_records
 from reference_support import letters_of, write_run
 
 KINGDOMS = ("Animalia", "Fungi", "Plantae", "Chromista", "Bacteria", "")
@@ -77,7 +76,7 @@ class Study:
         self.folder = folder
 
     def export(self, format: str, name: str, **more) -> Path:
-        export_records(self.collection, self.folder / name, format, assigned=AssignmentSource(), **more)
+        export_records(self.collection, self.folder / name, format, options=ExportOptions(**more))
         return self.folder / name
 
     @property

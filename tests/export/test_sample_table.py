@@ -18,7 +18,7 @@ from ednabed.errors import UsageError
 from ednabed.export.sample_table import COLUMNS, SampleTable, SampleTableReport
 from ednabed.sequences.counts import read_count_table
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+from ednabed.store.assignment import UNKNOWN, Assignment
 
 TROUT = ("Animalia", "Chordata", "Actinopteri", "Salmoniformes", "Salmonidae", "Salmo", "Salmo trutta")
 FAMILY = (*TROUT[:5], "", "")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ednabed.base.text import clean
 from ednabed.export.assignments import TSV_COLUMNS, AssignmentWriter
 from ednabed.export.spreadsheet import for_spreadsheets
-from ednabed.store.files import clean
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.store.assignment import Assignment
 
 # The beginnings of a formula in spreadsheet programs, possibly after blanks or quotes.
 STARTS = "=+-@＝＋－＠"

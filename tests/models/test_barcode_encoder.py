@@ -8,17 +8,27 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from ednabed.base.sealed import to_json
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import ModelError, UsageError
 from ednabed.models import load
-from ednabed.models.barcode.config import BarcodeConfig, EncoderInput, read_config
+from ednabed.models.barcode.config import BarcodeConfig, EncoderInput, read_barcode_config
 from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder, map_vectors
-from ednabed.models.barcode.files import BIAS, MAP, SCALE, TABLE, WEIGHTS, digest, quantise, table_of, write_arrays
+from ednabed.models.barcode.files import (
+    BIAS,
+    MAP,
+    SCALE,
+    TABLE,
+    WEIGHTS,
+    arrays_digest,
+    quantise,
+    table_of,
+    write_arrays,
+)
 from ednabed.models.barcode.kmers import SpacedKmers
 from ednabed.models.spec import Policy
-from ednabed.sequences.letters import reverse_complement
-from ednabed.store.files import to_json
+from ednabed.sequences.normalisation import reverse_complement
 from support import LetterEncoder
 
 PATTERNS = ("111", "11011")
@@ -89,11 +99,11 @@ def test_quantised_vectors_are_close_enough():
 
 def test_the_hash_identifies_the_weights(folder):
     encoder = load.load_encoder(str(folder))
-    assert encoder.weights == digest(load_file(folder / WEIGHTS))
+    assert encoder.weights == arrays_digest(load_file(folder / WEIGHTS))
     assert encoder.weights == "sha256:" + encoder.weights[7:] and len(encoder.weights) == 71
     changed = quantise(table())
     changed[TABLE][5, 5] += 1
-    assert digest(changed) != encoder.weights
+    assert arrays_digest(changed) != encoder.weights
 
 
 @pytest.mark.parametrize(
@@ -140,14 +150,14 @@ def test_damaged_weights(folder, content):
 def test_unknown_settings_are_refused(folder, change, message):
     (folder / "config.json").write_text(json.dumps(CONFIG.to_dict() | change), encoding="utf-8")
     with pytest.raises(ModelError, match=message):
-        read_config(folder)
+        read_barcode_config(folder)
 
 
 def test_settings_can_be_read_back(folder, tmp_path):
-    assert read_config(folder) == CONFIG
+    assert read_barcode_config(folder) == CONFIG
     other = BarcodeConfig(8, (), EncoderInput("nt-v2-50m", "sha256:" + "0" * 64, 3, "mean"), "")
     (tmp_path / "config.json").write_text(to_json(other.to_dict()), encoding="utf-8")
-    assert read_config(tmp_path) == other
+    assert read_barcode_config(tmp_path) == other
 
 
 @pytest.mark.parametrize("setting", [{"layer": 1}, {"pooling": "cls"}])
@@ -181,7 +191,7 @@ def test_a_map_needs_the_weights_that_it_was_trained_on(tmp_path):
     write_arrays(tmp_path / WEIGHTS, arrays)
     config = BarcodeConfig(4, (), EncoderInput("letters", base.weights, None, "mean"))
     encoder = MappedEncoder.load(tmp_path, config, base, name="mapped")
-    assert encoder.weights == digest(arrays)
+    assert encoder.weights == arrays_digest(arrays)
     # The base encoder is one of the things that affect a vector.
     assert encoder.architecture["base_weights"] == base.weights
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
 from ednabed.models.barcode.kmers import SpacedKmers
-from ednabed.sequences.letters import reverse_complement
+from ednabed.sequences.normalisation import reverse_complement
 
 PATTERNS = ("111", "11011", "1")
 sequences = st.lists(st.text("ACGTN", max_size=60).map(str.encode), max_size=6)

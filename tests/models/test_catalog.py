@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
-from ednabed.models.barcode.config import read_config
+from ednabed.models.barcode.config import read_barcode_config
 from ednabed.models.barcode.kmers import SpacedKmers
 from ednabed.models.catalog import (
     CATALOGUE,
@@ -19,7 +19,7 @@ from ednabed.models.catalog import (
     find_card,
     licence_text,
     lookup,
-    nearest,
+    similar_names,
 )
 from ednabed.models.weights import local_folder
 
@@ -59,7 +59,7 @@ def test_the_default_comes_with_the_package_and_is_what_its_card_says() -> None:
     card = find_card(DEFAULT_MODEL)
     folder = local_folder(card)
     assert folder is not None
-    config = read_config(folder)
+    config = read_barcode_config(folder)
     assert (config.dimension, config.licence) == (card.dimension, card.licence) == (512, "Apache-2.0")
     columns = SpacedKmers(config.patterns).columns
     assert card.parameters == pytest.approx(columns * config.dimension, rel=0.01)
@@ -117,8 +117,8 @@ def test_unknown_names_give_the_nearest_and_the_list_command() -> None:
 
 
 def test_nearest_includes_other_names() -> None:
-    assert nearest("compositon", ["composition"]) == ["composition"]
-    assert nearest("InstaDeepAI/nucleotide-transformer-v2-50m-multi-specie")[0] == "nt-v2-50m"
+    assert similar_names("compositon", ["composition"]) == ["composition"]
+    assert similar_names("InstaDeepAI/nucleotide-transformer-v2-50m-multi-specie")[0] == "nt-v2-50m"
 
 
 @given(st.text(max_size=40))

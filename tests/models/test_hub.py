@@ -274,7 +274,7 @@ def test_a_network_of_another_kind_is_refused_before_its_weights_are_fetched(stu
 def test_too_little_disk_space_is_reported_before_fetching(stub: Stub, tmp_path: Path) -> None:
     stub.sizes["model.safetensors"] = 10**18
     sentence = error(run("nt-v2-50m", tmp_path, stub.url))
-    assert re.search(r"nt-v2-50m needs 1000000000\.0 GB, but .* has [\d.]+ [GMk]B free", sentence)
+    assert re.search(r"nt-v2-50m needs 1000000\.0 TB, but .* has [\d.]+ [TGMk]B free", sentence)
     assert str(tmp_path) in sentence
     assert "set HF_HOME" in sentence
     assert not stub.file_requests()

@@ -87,6 +87,8 @@ def test_the_example_in_the_guide_works(site: Site) -> None:
     assert encoder.tokenize([]).offsets.tolist() == [0]
     assert embedder.spec.model == "composition"
     assert re.fullmatch("[0-9a-f]{64}", embedder.spec.fingerprint)
+    # As a search with stored vectors does.
+    assert load.load_embedder("composition", embedder.spec.policy).spec == embedder.spec
     with pytest.raises(UsageError, match="neither layers nor poolings"):
         load.load_encoder("composition", layer=1)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ednabed.errors import ModelError
-from ednabed.models.nucleotide_transformer.config import read_config
+from ednabed.models.nucleotide_transformer.config import read_nt_config
 from ednabed.models.nucleotide_transformer.tokenizer import LAYOUTS
 
 ABSENT = object()
@@ -44,7 +44,7 @@ def folder(tmp_path: Path, draw: Callable[..., Any]) -> Callable[..., Path]:
 def test_real_files(
     golden: Path, layout: str, k: int, max_tokens: int, gated: bool, position: str, token_dropout: bool, eps: float
 ) -> None:
-    config = read_config(golden / "nt_tiny" / layout)
+    config = read_nt_config(golden / "nt_tiny" / layout)
     assert (config.tokenizer.k, config.max_tokens, config.gated) == (k, max_tokens, gated)
     assert (config.position, config.token_dropout, config.eps) == (position, token_dropout, eps)
     assert config.ffn_bias is not gated
@@ -54,18 +54,18 @@ def test_last_of_repeated_keys_wins(folder: Callable[..., Path]) -> None:
     path = folder(layer_norm_eps=ABSENT) / "config.json"
     text = path.read_text(encoding="utf-8").rstrip("}")
     path.write_text(text + ', "layer_norm_eps": 1.0, "layer_norm_eps": 0.25}', encoding="utf-8")
-    assert read_config(path.parent).eps == 0.25
+    assert read_nt_config(path.parent).eps == 0.25
 
 
 @pytest.mark.parametrize("gated_bias", [True, False])
 def test_gated_feed_forward_may_have_a_bias(folder: Callable[..., Path], gated_bias: bool) -> None:
-    config = read_config(folder(add_bias_fnn=gated_bias))
+    config = read_nt_config(folder(add_bias_fnn=gated_bias))
     assert config.gated and config.ffn_bias is gated_bias
 
 
 def test_harmless_values_are_accepted(folder: Callable[..., Path]) -> None:
     rope = {"rope_theta": 10000.0, "rope_type": "default"}
-    read_config(
+    read_nt_config(
         folder(model_type=ABSENT, auto_map={"AutoModel": "no.such.Code"}, rope_theta=10000, rope_parameters=rope)
     )
 
@@ -111,7 +111,7 @@ def test_refusals_name_file_key_value_and_choice(
 ) -> None:
     path = folder(layout, **{key: value})
     with pytest.raises(ModelError) as caught:
-        read_config(path)
+        read_nt_config(path)
     got = "is missing" if value is ABSENT else f"is {json.dumps(value)}"
     assert f"{path / 'config.json'}: {key} {got}, expected {supported}" in str(caught.value)
 
@@ -131,7 +131,7 @@ def test_unreadable_files(tmp_path: Path, content: bytes | None, message: str) -
     if content is not None:
         (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ModelError, match=message):
-        read_config(tmp_path)
+        read_nt_config(tmp_path)
 
 
 def test_the_vocabulary_is_checked_if_it_exists(folder: Callable[..., Path]) -> None:
@@ -139,17 +139,17 @@ def test_the_vocabulary_is_checked_if_it_exists(folder: Callable[..., Path]) -> 
     tokens = list(LAYOUTS[75].vocabulary)
     vocabulary = path / "vocab.txt"
     vocabulary.write_bytes("\r\n".join(tokens).encode() + b"\r\n")
-    read_config(path)
+    read_nt_config(path)
     vocabulary.write_text("\n".join(tokens[:-1]), encoding="utf-8")
     with pytest.raises(ModelError, match=r"vocab.txt: has 74 lines, expected 75.*nt-3mer-v2"):
-        read_config(path)
+        read_nt_config(path)
     tokens[7], tokens[8] = tokens[8], tokens[7]
     vocabulary.write_text("\n".join(tokens), encoding="utf-8")
     with pytest.raises(ModelError, match=r"vocab.txt: line 8 is 'AAC', expected 'AAT'"):
-        read_config(path)
+        read_nt_config(path)
     vocabulary.write_bytes(b"\xff")
     with pytest.raises(ModelError, match=r"vocab.txt cannot be read"):
-        read_config(path)
+        read_nt_config(path)
 
 
 def test_v1_vocabulary_with_and_without_the_two_rowless_tokens(folder: Callable[..., Path]) -> None:
@@ -157,7 +157,7 @@ def test_v1_vocabulary_with_and_without_the_two_rowless_tokens(folder: Callable[
     tokens = list(LAYOUTS[4105].vocabulary)
     for extra in ([], ["<eos>", "<bos>"]):
         (path / "vocab.txt").write_text("\n".join(tokens + extra), encoding="utf-8")
-        read_config(path)
+        read_nt_config(path)
 
 
 def test_settings_and_tokenizer_need_no_torch() -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file as save_torch
 
 from ednabed.cli.main import main
 from ednabed.errors import ModelError
-from ednabed.models.nucleotide_transformer.config import NTConfig, read_config
+from ednabed.models.nucleotide_transformer.config import NTConfig, read_nt_config
 from ednabed.models.nucleotide_transformer.weights import expected_shapes, load_tensors, weights_digest
 
 Arrays = dict[str, np.ndarray]
@@ -33,7 +33,7 @@ class Checkpoint:
     def __init__(self, folder: Path, config: dict[str, Any], tensors: Arrays) -> None:
         self.folder, self.tensors = folder, tensors
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        self.config: NTConfig = read_config(folder)
+        self.config: NTConfig = read_nt_config(folder)
 
     def load(self) -> dict[str, torch.Tensor]:
         return load_tensors(self.folder, self.config)
@@ -471,7 +471,7 @@ def test_digest_of_all_file_formats_agrees(golden: Path, tmp_path: Path) -> None
     for name in ("config.json", "pytorch_model.bin"):
         shutil.copy(golden / "nt_tiny" / "v1" / name, only_bin / name)
     folders = [golden / "nt_tiny" / name for name in ("v1", "v1_sharded", "v1_sharded_bin")] + [only_bin]
-    digests = {weights_digest(load_tensors(folder, read_config(folder))) for folder in folders}
+    digests = {weights_digest(load_tensors(folder, read_nt_config(folder))) for folder in folders}
     assert digests == {"sha256:92bd2032c2b85a7627c66a749c58d00173b9e7fe03b17ab4e463bac2b56b2bd5"}
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ednabed.base.files import sha256_file
 from ednabed.errors import EdnabedError, StoreError, UsageError
 from ednabed.reference import build as building
 from ednabed.reference import index as indexes
@@ -23,7 +24,6 @@ from ednabed.reference.loose import LooseRuns
 from ednabed.reference.sources import find_sources
 from ednabed.store import vectors as vector_files
 from ednabed.store.compress import compress_run
-from ednabed.store.files import sha256_file
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run, runs_root
@@ -98,7 +98,7 @@ def test_progress_bars_are_shown_on_request(tmp_path, monkeypatch, show, termina
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: terminal, raising=False)
     monkeypatch.setattr("sys.stderr", screen)
-    building.consolidate(BuildRequest(tmp_path), **({} if show == "as given" else {"show_progress": show}))
+    building.build_reference(BuildRequest(tmp_path), **({} if show == "as given" else {"show_progress": show}))
     text = screen.getvalue()
     assert ("reading runs" in text, "writing the reference" in text) == (shown, shown)
     assert shown or not text

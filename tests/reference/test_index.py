@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ednabed.base.topk import lengths, unit
 from ednabed.errors import UsageError
 from ednabed.reference import index as indexes
 from ednabed.reference.opened import open_reference
-from ednabed.reference.topk import lengths, unit
 from ednabed.store.runs import runs_root
 from reference_support import DIMENSION, SPEC, add_run, check_hits, consolidate, hits, opened, vector_of
 
@@ -220,8 +220,8 @@ def test_excluded_rows_are_excluded_exactly(made):
 
 def test_an_incremental_build_adds_and_trains_again_when_outgrown(copy, monkeypatch):
     trained = []
-    real = indexes.train
-    monkeypatch.setattr(indexes, "train", lambda vectors: trained.append(vectors.rows) or real(vectors))
+    real = indexes.train_index
+    monkeypatch.setattr(indexes, "train_index", lambda vectors: trained.append(vectors.rows) or real(vectors))
     add_many(copy, "b", COUNT, 700)
     result = consolidate(copy, index="ivf", incremental=True)
     assert (result.retrained, trained) == (False, [])
@@ -246,13 +246,13 @@ def test_an_incremental_build_adds_and_trains_again_when_outgrown(copy, monkeypa
 
 def test_an_index_whose_recall_fell_is_trained_again(copy, monkeypatch):
     facts = opened(copy).manifest.index
-    real, asked = indexes.measure, []
+    real, asked = indexes.measure_recall, []
 
     def measure(index, known, *rest):
         asked.append(known.trained_on)
         return replace(real(index, known, *rest), reached=len(asked) > 1)
 
-    monkeypatch.setattr(indexes, "measure", measure)
+    monkeypatch.setattr(indexes, "measure_recall", measure)
     add_many(copy, "b", COUNT, 200)
     assert consolidate(copy, index="ivf", incremental=True).retrained
     assert asked == [facts.trained_on, COUNT + 200]
@@ -342,7 +342,7 @@ from pathlib import Path
 import numpy as np
 from ednabed.reference import index as indexes
 from ednabed.reference.manifest import IndexFacts
-from ednabed.reference.topk import lengths, unit
+from ednabed.base.topk import lengths, unit
 
 settings = json.loads(sys.argv[1])
 indexes._SMALL, indexes._PAGES, indexes._PAGE = settings["small"], 4, 16

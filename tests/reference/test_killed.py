@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ednabed.base import atomic
 from ednabed.errors import EdnabedError, StoreError
-from ednabed.reference import layout
+from ednabed.reference import build_names, layout
 from ednabed.reference.opened import Reference, open_reference
-from ednabed.store import files
 from ednabed.store.runs import runs_root
 from reference_support import add_run, consolidate, content, hits, opened, snapshot, vector_of, visible
 
@@ -222,7 +222,7 @@ def test_stopped_at_every_step(made, tmp_path, kind, incremental):
         shutil.copytree(workspace, place)
         folder = place / "data" / "reference"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(files.time, "sleep", lambda _: None)
+            patch.setattr(atomic.time, "sleep", lambda _: None)
             steps = Steps(patch, at, failed)
             try:
                 consolidate(place, incremental=incremental)
@@ -317,17 +317,17 @@ def test_names_are_complete_or_missing(tmp_path):
             except Killed:
                 # The last steps only tidy up.
                 if (folder / "names.json").read_bytes() != raw:
-                    assert layout.read_names(folder).keys() == {"first", "second"}
+                    assert build_names.read_names(folder).keys() == {"first", "second"}
         if steps.count < at:
             break
-    assert layout.read_names(folder).keys() == {"first", "second"}
+    assert build_names.read_names(folder).keys() == {"first", "second"}
     for at in range(1, 60):
         with pytest.MonkeyPatch.context() as patch:
             steps = Steps(patch, at, None)
             try:
                 layout.remove_name(folder, "first")
             except Killed:
-                if "first" in layout.read_names(folder):
+                if "first" in build_names.read_names(folder):
                     assert opened(tmp_path, "first").verify() == []
             except StoreError:
                 break

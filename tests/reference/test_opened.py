@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.errors import EdnabedError, StoreError, UsageError
-from ednabed.reference import layout
+from ednabed.reference import build_names, layout
 from ednabed.reference.manifest import METADATA, ReferenceManifest
 from ednabed.reference.opened import open_reference
 from ednabed.reference.partfile import PartFile, Shelf, gather
@@ -288,7 +288,9 @@ def test_invalid_names(folder, name):
 def test_a_damaged_file_of_names(folder, text):
     (folder / "names.json").write_text(text)
     for call in (
-        lambda: layout.read_names(folder), lambda: open_reference(folder, "x"), lambda: layout.name_build(folder, "x")
+        lambda: build_names.read_names(folder),
+        lambda: open_reference(folder, "x"),
+        lambda: layout.name_build(folder, "x"),
     ):  # fmt: skip
         with pytest.raises(StoreError, match=r"names\.json (is|has|does not contain)"):
             call()
@@ -453,12 +455,14 @@ def test_a_disk_without_hard_links(tmp_path, monkeypatch):
     folder = consolidate(tmp_path).folder
     add_run(tmp_path, "see", "b", [3])
     consolidate(tmp_path, incremental=True)
-    assert {path.name for path in folder.iterdir()} - {".lock"} == {"builds", METADATA, layout.PREVIOUS}
+    assert {path.name for path in folder.iterdir()} - {".lock"} == {"builds", METADATA, build_names.PREVIOUS}
     assert (opened(tmp_path).rows, faults(folder)) == (3, [])
 
 
 @pytest.mark.parametrize("previous", [None, [], "x", {"a": 1}, {"a": None}])
 def test_a_sealed_record_of_previous_builds_with_other_types_is_damaged(tmp_path, previous):
-    (tmp_path / layout.PREVIOUS).write_text(layout._PREVIOUS_SEAL.text({"previous": previous}), encoding="utf-8")
+    (tmp_path / build_names.PREVIOUS).write_text(
+        build_names._PREVIOUS_SEAL.text({"previous": previous}), encoding="utf-8"
+    )
     with pytest.raises(StoreError, match=r"previous\.json is damaged .* the previous build is unknown"):
-        layout.read_previous(tmp_path)
+        build_names.read_previous(tmp_path)

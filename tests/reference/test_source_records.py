@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ednabed.api.exports import FORMATS, export_records
-from ednabed.reference.build import BuildRequest, consolidate
+from ednabed.reference.build import BuildRequest, build_reference
 from ednabed.reference.loose import LooseRuns
 from ednabed.reference.opened import open_reference
 from ednabed.reference.sources import find_sources
@@ -18,7 +17,8 @@ from ednabed.sequences import open_records
 from ednabed.store.compress import compress_run
 from ednabed.store.run_writer import RunRequest, embed_to_run
 from ednabed.store.runs import Run, runs_root
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
+from ednabed.workflows.exports import FORMATS, export_records
 from reference_support import content, letters_of
 from support import letters
 
@@ -43,7 +43,7 @@ def embed(workspace: Path, dataset: str, files: dict[str, str], **more) -> Run:
 
 def entries(collection) -> dict[str, list[tuple[str, int]]]:
     """The species and records of the entries of each sequence, in their order."""
-    labels = read_labels(collection)
+    labels = read_row_labels(collection)
     bases = collection.take_sequences(np.arange(collection.rows))["sequence"].to_pylist()
     return {
         text: [
@@ -87,13 +87,13 @@ def test_references_of_runs_with_and_without_the_column(tmp_path, order):
     files = {"with": {"input.tsv": WITH}, "without": {"input.csv": WITHOUT}, "fasta": {"input.fa": f">f\n{TWO}\n"}}
     for dataset in order:
         run = embed(tmp_path, dataset, files[dataset])
-        consolidate(BuildRequest(tmp_path, incremental=True))
+        build_reference(BuildRequest(tmp_path, incremental=True))
         if dataset == "with":
             before = run.load_records()
             compress_run(run)
             assert Run.open(run.folder).load_records() == before
     grown = open_reference(tmp_path / "data" / "reference")
-    made = open_reference(consolidate(BuildRequest(tmp_path, output=Path("scratch"))).folder)
+    made = open_reference(build_reference(BuildRequest(tmp_path, output=Path("scratch"))).folder)
     loose = LooseRuns(find_sources(runs_root(tmp_path), tmp_path).sources)
     assert content(grown) == content(made) == content(loose)
     for collection in (grown, made, loose):

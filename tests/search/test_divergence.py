@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ednabed.base.bases import encode
 from ednabed.search.align import GAP_EXTEND, GAP_OPEN, MATCH, MISMATCH
-from ednabed.search.divergence import Comparer, Divergence, PackedSequences, decode, encode, reverse_complement_codes
-from taxonomy_support import randomly, reverse_complement, substituted
+from ednabed.search.divergence import Comparer, Divergence, PackedSequences
+from taxonomy_support import randomly, substituted
 
 dna = st.text("ACGTN", max_size=60)
 
@@ -49,15 +50,7 @@ def overlap_score(one: str, other: str) -> int:
     return max(max(row[-1] for row in best), max(best[-1]))
 
 
-# -- bases and codes -------------------------------------------------------------------------------------------------
-
-
-@given(dna)
-def test_codes_are_the_bases(text):
-    codes = encode(text.encode())
-    assert codes.tolist() == ["ACGTN".index(letter) for letter in text]
-    assert decode(codes) == text.encode()
-    assert decode(reverse_complement_codes(codes)).decode() == reverse_complement(text)
+# -- sequences in memory ----------------------------------------------------------------------------------------------
 
 
 @given(st.lists(dna, max_size=6))
@@ -346,16 +339,3 @@ def test_threads_have_comparers_of_their_own():
         parts = pool.map(lambda i: [figures(comparers[i].compare(q, np.arange(60))) for q in queries[i::4]], range(4))
         for start, part in enumerate(parts):
             assert part == wanted[start::4]
-
-
-def test_a_row_of_any_length_does_not_take_memory_of_all_others(monkeypatch):
-    """One long record must not widen the table for all rows; parts give the same as all rows together."""
-    from ednabed.search import divergence as module
-
-    rows = [substituted(randomly(200, 12), 4 * i, i) for i in range(20)] + [randomly(5_000, 3), "A", ""]
-    query = encode(rows[3].encode())
-    comparer = Comparer(PackedSequences.from_batches([[row.encode() for row in rows]]))
-    wanted = figures(comparer.compare(query, np.arange(23)))
-    for cells in (1, 1_000, 4_000):
-        monkeypatch.setattr(module, "_MAX_CELLS", cells)
-        assert figures(comparer.compare(query, np.arange(23))) == wanted

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ednabed import get_data_manager
+from ednabed import DataManager, get_data_manager
 from ednabed.errors import EdnabedError, StoreError, UsageError
+from ednabed.reference.loose import LooseRuns
 from ednabed.reference.sources import source_of
 from ednabed.search import hits as module
 from ednabed.search.align import align
-from ednabed.search.hits import RECORD_KEYS, Search, SearchOptions
+from ednabed.search.hits import Search, SearchOptions
 from ednabed.search.queries import Query, QueryBatch, by_run
 from ednabed.store.compress import compress_run
 from ednabed.store.runs import runs_root
@@ -74,6 +75,11 @@ def make(workspace: Path, seed: int) -> list[dict]:
 
 def key_of(number: int) -> int:
     return int.from_bytes(hashlib.sha512(letters_of(number).encode()).digest()[:8], "little")
+
+
+def loose_runs(manager: DataManager) -> LooseRuns:
+    """All runs of a workspace that has a reference, as one collection."""
+    return manager.loose_runs([info.label for info in manager.list_runs()])
 
 
 def cosine(one: int, other: int) -> float:
@@ -218,7 +224,8 @@ def ask(workspace: Path, seq_idx: int = 0, run: str = "a/r", **wanted) -> list[d
 def test_all_keys_of_a_hit(workspace):
     hits = ask(workspace)
     assert list(hits[0]) == [
-        "rank", "similarity", "distance", *RECORD_KEYS, "occurrences", "datasets", "length", "source", "source_file",
+        "rank", "similarity", "distance", "id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage",
+        "occurrences", "datasets", "length", "source", "source_file",
     ]  # fmt: skip
     own = next(hit for hit in hits if hit["id"] == "r-0" and hit["dataset"] == "a")
     assert own == {
@@ -298,17 +305,17 @@ def test_invalid_options(wanted, words):
 @pytest.mark.parametrize("reference", [True, False])
 def test_alignments_are_those_of_the_sequences(workspace, tmp_path, reference):
     manager = get_data_manager(workspace)
-    collection = opened(workspace) if reference else manager._loose(*manager._sources(None))
+    collection = opened(workspace) if reference else loose_runs(manager)
     search = Search(collection, SearchOptions(k=4, align=True))
     [(query, hits)] = search.run(by_run(manager.open_run("b/r"), ("b", "r"), 0, None))
     assert query.sequence == letters_of(3)
     numbers = {("a", 0): 0, ("a", 1): 1, ("a", 2): 2, ("b", 0): 3, ("b", 2): 4}
-    targets = [letters_of(numbers[hit["dataset"], hit["seq_idx"]]) for hit in hits]
-    assert [hit["alignment"] for hit in hits] == align(letters_of(3), targets)
-    assert hits[0]["alignment"].cigar == f"{len(letters_of(3))}="
+    targets = [letters_of(numbers[hit.dataset, hit.seq_idx]) for hit in hits]
+    assert [hit.alignment for hit in hits] == align(letters_of(3), targets)
+    assert hits[0].alignment.cigar == f"{len(letters_of(3))}="
     # A query with unknown bases has hits all the same.
     [(_, hits)] = search.run(QueryBatch([Query({"id": "x"})], [0], np.eye(1, DIMENSION, dtype=np.float32)))
-    assert [hit["alignment"] for hit in hits] == [None] * 4
+    assert [hit.alignment for hit in hits] == [None] * 4
 
 
 def test_no_alignment_unless_requested(workspace):
@@ -363,10 +370,10 @@ def both_ways(workspace: Path, **wanted) -> list[list[dict]]:
     """Hits of one query in a reference, and in the runs directly."""
     manager = get_data_manager(workspace)
     found = []
-    for collection in (opened(workspace), manager._loose(*manager._sources(None))):
+    for collection in (opened(workspace), loose_runs(manager)):
         batch = by_run(manager.open_run("a/r"), ("a", "r"), 0, None)
         [(_, hits)] = Search(collection, SearchOptions(k=60, exact=True, **wanted)).run(batch)
-        found.append(hits)
+        found.append([hit.to_dict() for hit in hits])
     return found
 
 
@@ -463,9 +470,9 @@ def test_the_index_finds_what_exact_search_finds(tmp_path, seed):
     assert collection._index is not None
     assert collection.index_fault is None
     for (_, hits), (_, right) in zip(found, exact, strict=True):
-        assert [hit["similarity"] for hit in hits] == pytest.approx([hit["similarity"] for hit in right], abs=1.1e-6)
+        assert [hit.similarity for hit in hits] == pytest.approx([hit.similarity for hit in right], abs=1.1e-6)
         for key in ("rank", "dataset", "seq_idx", "occurrences", "datasets"):
-            assert [hit[key] for hit in hits] == [hit[key] for hit in right]
+            assert [hit.value(key) for hit in hits] == [hit.value(key) for hit in right]
 
 
 # -- many queries ----------------------------------------------------------------------------------------------------
@@ -483,7 +490,7 @@ def batch_of(count: int) -> QueryBatch:
 
 @pytest.mark.parametrize("at_once", [1, 7, 20, 10_000])
 def test_many_queries_are_answered_as_each_alone_and_in_their_order(workspace, monkeypatch, at_once):
-    monkeypatch.setattr(module, "_HITS_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "HITS_AT_ONCE", at_once)
     search = Search(opened(workspace), SearchOptions(k=4, exclude_self=True))
     batch = batch_of(40)
     answers = list(search.run(batch))
@@ -520,7 +527,7 @@ def test_a_run_outside_the_workspace_can_be_the_query(workspace, tmp_path):
     [(_, hits)] = Search(opened(workspace), SearchOptions(k=2)).run(
         by_run(run, (source.dataset, source.run_id), 0, None)
     )
-    assert [hit["similarity"] for hit in hits] == [1, 1]
+    assert [hit.similarity for hit in hits] == [1, 1]
 
 
 def test_another_function_is_refused(workspace, tmp_path):

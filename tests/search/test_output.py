@@ -9,12 +9,14 @@ import os
 import threading
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.errors import EdnabedError, StoreError, UsageError
+from ednabed.search.hit import Hit
 from ednabed.search.output import FORMATS, HitWriter, check_format, format_of
 
 
@@ -39,23 +41,24 @@ class Aligned:
 
 
 KEYS = ["rank", "similarity", "distance", "id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage",
-        "occurrences", "length", "source", "source_file"]  # fmt: skip
+        "occurrences", "datasets", "length", "source", "source_file"]  # fmt: skip
 
 
-def hit(rank: int = 1, **changes: object) -> dict:
-    return {
-        "rank": rank, "similarity": 0.98765432, "distance": 1 - 0.98765432, "id": f"seq{rank}", "dataset": "lake",
+def hit(rank: int = 1, **changes: Any) -> Hit:
+    facts = {
+        "similarity": 0.98765432, "distance": 1 - 0.98765432, "id": f"seq{rank}", "dataset": "lake",
         "run_id": "2026-05-31_12-00-00", "seq_idx": 10 + rank, "sample": "A1", "abundance": 7,
-        "lineage": "Animalia;Chordata;;;;;", "occurrences": 2, "length": 170, "source": "a.fa",
+        "lineage": "Animalia;Chordata;;;;;", "occurrences": 2, "datasets": {"lake": 2}, "length": 170, "source": "a.fa",
         "source_file": "consolidated_data/runs/lake/2026-05-31_12-00-00/embeddings.npy", **changes,
     }  # fmt: skip
+    return Hit(rank, **facts)
 
 
 def query(name: str | None = "q1", **more: object) -> dict:
     return {"id": name, **more}
 
 
-def text_of(queries: list[tuple[dict, list[dict]]], format: str, *, single: bool = False, aligned: bool = False) -> str:
+def text_of(queries: list[tuple[dict, list[Hit]]], format: str, *, single: bool = False, aligned: bool = False) -> str:
     stream = io.StringIO(newline="")
     with HitWriter(stream, format, single=single, aligned=aligned) as writer:
         for one, hits in queries:
@@ -100,7 +103,10 @@ odd_queries = st.lists(st.tuples(names.map(query), odd_hits), max_size=3)
 
 def test_json_of_one_query_keeps_the_keys_of_the_guide():
     found = json.loads(text_of([(query(run="lake/r", seq_idx=3), [hit(1), hit(2)])], "json", single=True))
-    assert found == {"query": {"id": "q1", "run": "lake/r", "seq_idx": 3}, "results": [hit(1), hit(2)]}
+    assert found == {
+        "query": {"id": "q1", "run": "lake/r", "seq_idx": 3},
+        "results": [hit(1).to_dict(), hit(2).to_dict()],
+    }
     assert list(found["results"][0]) == KEYS
     assert {"rank", "distance", "dataset", "run_id", "seq_idx", "source_file"} <= set(found["results"][0])
 
@@ -112,9 +118,9 @@ def test_json_of_many_queries_is_an_array():
         (query("c"), [hit(1), hit(2)]),
     ]
     text = text_of(given_, "json")
-    assert json.loads(text) == [{"query": one, "results": hits} for one, hits in given_]
+    assert json.loads(text) == [{"query": one, "results": [hit.to_dict() for hit in hits]} for one, hits in given_]
     assert len(text.splitlines()) == 2 + len(given_)
-    assert json.loads(text_of(given_[:1], "json")) == [{"query": given_[0][0], "results": [hit()]}]
+    assert json.loads(text_of(given_[:1], "json")) == [{"query": given_[0][0], "results": [hit().to_dict()]}]
 
 
 @pytest.mark.parametrize("single", [True, False])
@@ -162,7 +168,7 @@ def test_json_preserves_any_text(queries, aligned):
     found = json.loads(text)
     assert [one["query"] for one in found] == [one for one, _ in queries]
     for one, (_, hits) in zip(found, queries, strict=True):
-        assert [{key: h[key] for key in KEYS} for h in one["results"]] == [{key: h[key] for key in KEYS} for h in hits]
+        assert [{key: h[key] for key in KEYS} for h in one["results"]] == [h.to_dict() for h in hits]
         assert all("alignment" not in h and ("cigar" in h) == aligned for h in one["results"])
 
 
@@ -242,10 +248,10 @@ def test_tsv_preserves_any_text_except_control_characters(queries):
     for row, (one, h) in zip(rows, wanted, strict=True):
         assert row["query"] == plain(one["id"])
         assert [row[key] for key in ("id", "sample", "lineage", "dataset")] == [
-            plain(h[key]) for key in ("id", "sample", "lineage", "dataset")
+            plain(h.value(key)) for key in ("id", "sample", "lineage", "dataset")
         ]
-        assert float(row["similarity"]) == pytest.approx(h["similarity"], abs=6e-7)
-        assert row["abundance"] == ("" if h["abundance"] is None else str(h["abundance"]))
+        assert float(row["similarity"]) == pytest.approx(h.similarity, abs=6e-7)
+        assert row["abundance"] == ("" if h.abundance is None else str(h.abundance))
 
 
 # -- blast6 ------------------------------------------------------------------------------------------------------------
@@ -271,7 +277,7 @@ def test_blast6_has_no_blank_whatever_the_ids(queries):
     text = text_of(queries, "blast6", aligned=True)
     text.encode()
     lines = text.splitlines()
-    assert len(lines) == sum(h["alignment"] is not None for _, hits in queries for h in hits)
+    assert len(lines) == sum(h.alignment is not None for _, hits in queries for h in hits)
     for line in lines:
         cells = line.split("\t")
         assert len(cells) == 12

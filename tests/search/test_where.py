@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import random
 import sqlite3
 import threading
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -17,8 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ednabed.errors import UsageError
-from ednabed.search.where import MAX_CHARACTERS, MAX_DEPTH, MAX_TESTS, Where, parse_where
-from ednabed.search.where_arrow import MAX_PATTERN
+from ednabed.search.where import MAX_CHARACTERS, MAX_DEPTH, MAX_PATTERN, MAX_TESTS, Where, parse_where
 
 # -- random tables, random filters, and the results of plain Python ---------------------------------------------------
 
@@ -47,6 +48,9 @@ VALUES: dict[str, list[Any]] = {
     "flag": [True, False],
     "NOT": [0, 1, 2],
 }
+QUOTED = "a \"b\" 'c' d"
+"""A name that needs quotes and is valid in LanceDB."""
+TEXT_COLUMNS = ("sample", STRANGE, QUOTED)
 NUMBERS = ["-1", "0", "1", "2", "2.0", "1.5", "-0.5", "-1.5e0", ".5", "2.", "25E-1", "255", "256", "9007199254740992"]
 NUMBERS += ["9007199254740993", "9223372036854775807", "9223372036854775808", "-9223372036854775809", "1e30", "-1e30"]
 PATTERNS = st.lists(st.sampled_from(["%", "_", "a", "b", "A", "X", "é", "\n", "'", "\\%", "\\_", "\\\\"])).map("".join)
@@ -58,15 +62,17 @@ tables = st.lists(cells, min_size=1, max_size=12).map(
 
 
 def literals(column: str) -> st.SearchStrategy[str]:
-    if column in ("sample", STRANGE):
+    if column in FURTHER:
+        return st.sampled_from(FURTHER[column][2])
+    if column in TEXT_COLUMNS:
         return st.sampled_from(TEXTS).map(lambda text: "'" + text.replace("'", "''") + "'")
     return st.sampled_from(["TRUE", "false"] if column == "flag" else NUMBERS)
 
 
 @st.composite
-def leaves(draw, ilike: bool) -> tuple:
-    column = draw(st.sampled_from(list(VALUES)))
-    words = ["null", "in", "compare", *(["like"] if column in ("sample", STRANGE) else [])]
+def leaves(draw, ilike: bool, columns: tuple[str, ...] = tuple(VALUES)) -> tuple:
+    column = draw(st.sampled_from(columns))
+    words = ["null", "in", "compare", *(["like"] if column in TEXT_COLUMNS else [])]
     words += [] if column == "flag" else ["between"]
     word = draw(st.sampled_from(words))
     negated = draw(st.booleans())
@@ -83,9 +89,9 @@ def leaves(draw, ilike: bool) -> tuple:
     return ("compare", column, draw(st.sampled_from(signs)), draw(literals(column)))
 
 
-def filters(ilike: bool = True) -> st.SearchStrategy[tuple]:
+def filters(ilike: bool = True, columns: tuple[str, ...] = tuple(VALUES)) -> st.SearchStrategy[tuple]:
     return st.recursive(
-        leaves(ilike),
+        leaves(ilike, columns),
         lambda inner: st.one_of(
             st.tuples(st.just("not"), inner),
             st.tuples(st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3)),
@@ -107,7 +113,7 @@ def written(tree: tuple, rng: random.Random, escape: str = "") -> str:
         return rng.choice(["", " ", "\n\t "])
 
     def column(name: str) -> str:
-        if name in (STRANGE, "NOT") or rng.random() < 0.3:
+        if name in (STRANGE, QUOTED, "NOT") or rng.random() < 0.3:
             quote = rng.choice('`"')
             return quote + name.replace(quote, quote * 2) + quote
         return name
@@ -246,66 +252,138 @@ def test_a_filter_selects_the_same_as_sqlite(table, tree, seed):
     assert chosen(table, text) == sqlite_rows(table, sqlite_text), text
 
 
+# -- the same filter in LanceDB ----------------------------------------------------------------------------------------
+
+DAYS = [datetime.date(1969, 12, 31), datetime.date(2026, 5, 31), datetime.date(2026, 6, 1)]
+TIMES = [datetime.datetime(1969, 12, 31, 23, 59, 59), datetime.datetime(2026, 5, 31, 12), datetime.datetime(2026, 6, 1)]
+DAY_TEXTS, TIME_TEXTS = ["'2026-05-31'", "'1970-01-01'"], ["'2026-05-31 12:00:00'", "'1969-12-31 23:59:59'"]
+ZONED_TEXTS = ["'2026-05-31T12:00:00Z'", "'2026-05-31T13:00:00+01:00'"]
+NAN, INFINITE = float("nan"), float("inf")
+DEPTHS = ["5", " 7.5 ", "-3", "1e2", ".5", "2.", "abc", "", "12 m", "NaN", "0x10", "+4", "\t2\n", "-0.0"]
+FURTHER: dict[str, tuple[pa.DataType, list[Any], list[str]]] = {
+    "u": (pa.uint64(), [0, 1, 2**63, 2**64 - 1], [*NUMBERS, "18446744073709551615", "18446744073709551616"]),
+    "f32": (pa.float32(), [0.1, 2, -0.0, NAN, -NAN, INFINITE], [*NUMBERS, "0.1", "1e39", "-1e999"]),
+    "nan": (pa.float64(), [0.1, 2, -0.0, 0.0, NAN, -NAN, -INFINITE], [*NUMBERS, "0.1", "1e999", "-1e999"]),
+    "depth": (pa.string(), DEPTHS, NUMBERS),
+    "large": (pa.large_string(), TEXTS, ["'a'", "'it''s'"]),
+    "coded": (pa.dictionary(pa.int32(), pa.string()), ["a", "b", "2", "it's"], ["'a'", "'it''s'"]),
+    "numbered": (pa.dictionary(pa.int32(), pa.string()), ["1", "2", "2.5", "x"], NUMBERS),
+    "day": (pa.date32(), DAYS, DAY_TEXTS),
+    "day64": (pa.date64(), DAYS, DAY_TEXTS),
+    "at": (pa.timestamp("us"), TIMES, TIME_TEXTS),
+    "second": (pa.timestamp("s"), TIMES, TIME_TEXTS),
+    "zoned": (pa.timestamp("ms", "UTC"), TIMES, ZONED_TEXTS),
+    "dec": (pa.decimal128(12, 1), [Decimal("1.5"), Decimal(2), Decimal(-1)], NUMBERS),
+}
+"""Columns of further types: type, cells, and what they are compared with."""
+IN_LANCE = (*(name for name in VALUES if name != STRANGE), QUOTED, *FURTHER)
+LANCE_SCHEMA = pa.schema(
+    [
+        *(field for field in SCHEMA if field.name != STRANGE),
+        (QUOTED, pa.string()),
+        *((name, kind) for name, (kind, _, _) in FURTHER.items()),
+    ]
+)
+
+
+def lance_table(rng: random.Random, nulls: int) -> pa.Table:
+    cells = {**VALUES, QUOTED: TEXTS, **{name: values for name, (_, values, _) in FURTHER.items()}}
+    columns = [pa.array(range(40))]
+    for field in list(LANCE_SCHEMA)[1:]:
+        coded = pa.types.is_dictionary(field.type)
+        values = [rng.choice([*[None] * nulls, *cells[field.name]]) for _ in range(40)]
+        array = pa.array(values, field.type.value_type if coded else field.type)
+        columns.append(array.dictionary_encode() if coded else array)
+    return pa.table(columns, schema=LANCE_SCHEMA)
+
+
 @pytest.fixture(scope="module")
 def lance(tmp_path_factory):
-    """A function that returns, for a filter, our and Lance's selections from a table without or with nulls."""
+    """Pairs of a table in memory and the same table in LanceDB: random cells, with many nulls or with none."""
     import lancedb
 
-    rng = random.Random(1)
-    schema = SCHEMA.remove(SCHEMA.get_field_index(STRANGE)).append(pa.field("f32", pa.float32()))
     base = lancedb.connect(tmp_path_factory.mktemp("lance"))
-
-    def of(nulls: list[None], name: str) -> Callable[[str], tuple[list[int], list[int]]]:
-        values = {**VALUES, "f32": [0.1, 2]}
-        rows = [{"row": i, **{k: rng.choice([*nulls, *v]) for k, v in values.items()}} for i in range(40)]
-        table = pa.Table.from_pylist(rows, schema=schema)
-        stored = base.create_table(name, table)
-
-        def both(text: str) -> tuple[list[int], list[int]]:
-            found = stored.search().where(text).select(["row"]).limit(None).to_arrow()
-            return chosen(table, text), sorted(found.column("row").to_pylist())
-
-        return both
-
-    return {"full": of([], "full"), "nulls": of([None, None], "nulls")}
+    made = [lance_table(random.Random(seed), nulls=3 * (seed % 2)) for seed in range(8)]
+    return [(table, base.create_table(f"t{i}", table)) for i, table in enumerate(made)]
 
 
-def in_lance(tree: tuple) -> bool:
-    """Lance refuses fractions for whole numbers and numbers beyond the column's range, and has no strange column."""
-    if tree[0] == "not":
-        return in_lance(tree[1])
-    if tree[0] in ("and", "or"):
-        return all(map(in_lance, tree[1]))
-    if tree[1] == STRANGE:
-        return False
-    if tree[1] not in ("n", "small", "NOT") or tree[0] == "null":
-        return True
-    used = tree[3] if tree[0] == "in" else tree[3:]
-    low = 0 if tree[1] == "small" else -255
-    return all(text.lstrip("-").isdigit() and low <= int(text) <= 255 for text in used)
+def in_lance(pair: tuple[pa.Table, Any], text: str) -> list[int]:
+    query = pair[1].search().where(parse_where(text).sql(pair[0].schema)).select(["row"]).limit(None)
+    return sorted(query.to_arrow().column("row").to_pylist())
 
 
-@settings(max_examples=100)
-@given(filters().filter(in_lance), st.randoms(use_true_random=False))
-def test_lance_interprets_a_filter_in_the_same_way(lance, tree, rng):
-    """Without nulls: DataFusion turns ``NOT (s IN ('a') AND s IN ('b'))`` into a plain TRUE, even for null."""
+@settings(max_examples=300)
+@given(filters(columns=IN_LANCE), st.randoms(use_true_random=False), st.integers(0, 7))
+def test_a_filter_selects_the_same_in_lance(lance, tree, rng, number):
     text = written(tree, rng)
-    ours, theirs = lance["full"](text)
-    assert ours == theirs, text
+    assert in_lance(lance[number], text) == chosen(lance[number][0], text), text
 
 
-@settings(max_examples=100)
-@given(leaves(ilike=True).filter(in_lance), st.booleans(), st.randoms(use_true_random=False))
-def test_lance_treats_nulls_in_the_same_way(lance, leaf, negated, rng):
+@settings(max_examples=300)
+@given(leaves(ilike=True, columns=IN_LANCE), st.booleans(), st.randoms(use_true_random=False), st.integers(0, 7))
+def test_a_single_comparison_selects_the_same_in_lance(lance, leaf, negated, rng, number):
     text = written(("not", leaf) if negated else leaf, rng)
-    ours, theirs = lance["nulls"](text)
-    assert ours == theirs, text
+    assert in_lance(lance[number], text) == chosen(lance[number][0], text), text
 
 
-@pytest.mark.parametrize("text", ["f32 = 0.1", "f32 IN (0.1)", "f32 > 0.1", "sample LIKE 'a\\'", "sample LIKE '\\a_b'"])
-def test_lance_agrees_on_odd_points(lance, text):
-    ours, theirs = lance["full"](text)
-    assert ours == theirs
+@pytest.mark.parametrize(
+    "text",
+    [
+        "f32 = 0.1",
+        "f32 IN (0.1)",
+        "f32 > 0.1",
+        "sample LIKE 'a\\'",
+        "sample LIKE '\\a_b'",
+        "NOT (sample IN ('a') AND sample IN ('b'))",
+        "n IN (-9223372036854775808, 5)",
+        "n = -9223372036854775808",
+        "n > -9223372036854775808",
+        "n IN (1.5)",
+        "n NOT IN (1.5)",
+        " OR ".join(["n = 5"] * MAX_TESTS),
+        f"n IN ({', '.join(map(str, range(8000)))})",
+        "(" * MAX_DEPTH + "n = 1" + ")" * MAX_DEPTH,
+        "sample = 'a'' OR ''1'' = ''1'",
+        "sample = '''; DROP TABLE t; --'",
+        "sample != 'a\\'' OR TRUE --'",
+        "sample LIKE '%'' OR TRUE'",
+    ],
+)
+def test_odd_filters_select_the_same_in_lance(lance, text):
+    for pair in lance:
+        assert in_lance(pair, text) == chosen(pair[0], text)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(["=", "!=", "LIKE", "NOT LIKE", "<"]))
+def test_no_text_leaves_its_quotes(lance, text, sign):
+    """Whatever the value is, it is compared as text, and nothing of it is read as SQL."""
+    text = text[:MAX_PATTERN]
+    where = f"sample {sign} '{text.replace(chr(39), chr(39) * 2)}'"
+    for pair in lance[:2]:
+        assert in_lance(pair, where) == chosen(pair[0], where)
+
+
+def test_what_lance_cannot_read_is_refused():
+    deep = "n = 1"
+    for level in range(MAX_DEPTH - 1):
+        deep = f"({deep} {'AND' if level % 2 else 'OR'} n = 2)"
+    schema = pa.schema([("n", pa.int64()), ("a`b", pa.string())])
+    assert isinstance(parse_where(deep).expression(schema), pc.Expression)
+    with pytest.raises(UsageError, match="more than 40 nested changes between AND and OR"):
+        parse_where(deep).sql(schema)
+    with pytest.raises(UsageError, match="LanceDB cannot filter by a name that contains a backtick"):
+        parse_where("\"a`b\" = 'x'").sql(schema)
+    with pytest.raises(UsageError, match=r"position 5: column 'n' contains whole numbers .*; write 5"):
+        parse_where("n = '5'").sql(schema)
+
+
+@pytest.mark.parametrize("depth", [39, 40])
+def test_the_deepest_filter_is_read_by_lance(lance, depth):
+    deep = "n = 1"
+    for level in range(depth):
+        deep = f"({deep} {'AND' if level % 2 else 'OR'} n NOT IN (2))"
+    for pair in lance[:2]:
+        assert in_lance(pair, deep) == chosen(pair[0], deep)
 
 
 # -- types -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from ednabed.errors import InputError
 from ednabed.sequences import open_records
-from ednabed.sequences.letters import normalise
+from ednabed.sequences.normalisation import normalise
 
 SIZE = 8_000_000
 BASES = b"ACGT" * (SIZE // 4)

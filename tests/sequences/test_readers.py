@@ -14,7 +14,7 @@ from xopen import xopen
 
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences import RAW_SCHEMA, fasta, normalise, open_records, read_labels
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 
 FORMATS = ("fasta", "fastq", "tsv", "csv", "parquet")
 ENDINGS = ("", ".gz", ".zst")
@@ -104,7 +104,7 @@ def test_round_trip(kind, ending, rows, batch_size, end, from_stdin):
 def test_fasta_whatever_the_blocks(rows, block, end, tail, before, last_end):
     text = end.join(line for name, lines in rows for line in (f">{name}", *lines))
     text = before.replace("\n", end) + text + (end + tail.replace("\n", end) if last_end else "")
-    batches = list(fasta.read_fasta(Source("-", io.BytesIO(text.encode())), 4, block))
+    batches = list(fasta.read_fasta(OpenedInput("-", io.BytesIO(text.encode())), 4, block))
     found = [(row["id"], row["sequence"].decode().replace(" ", "")) for row in rows_of(batches)]
     assert found == [(name, "".join(lines).replace(" ", "")) for name, lines in rows]
     assert [row["record"] for row in rows_of(batches)] == list(range(1, len(rows) + 1))

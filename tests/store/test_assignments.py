@@ -23,7 +23,17 @@ from ednabed.reference.parts import keys_of
 from ednabed.sequences.lineage import RANKS
 from ednabed.sequences.records import digest as sequence_digest
 from ednabed.store import assignments
-from ednabed.store.assignments import COLUMNS, SCHEMA, KeptFile, file_names, folder_of, keep, list_kept, verify_kept
+from ednabed.store.assignments import (
+    COLUMNS,
+    SCHEMA,
+    ClassifiedBy,
+    KeptFile,
+    file_names,
+    folder_of,
+    keep,
+    list_kept,
+    verify_kept,
+)
 from ednabed.store.runs import Run, run_folders, runs_root, walk_runs
 from reference_support import add_run, consolidate, opened, snapshot
 
@@ -45,9 +55,17 @@ def table_of(run: Run, lineage: str | None = RAT, status: str = "assigned") -> p
 
 def keep_by(run: Run, build: str = "b-1", criteria=None, **more):
     return keep(
-        run, table_of(run, **more), build=build, reference="data/fish", model="hand", fingerprint="f" * 64,
-        calibrated=None, criteria={"min_confidence": 0.8, **(criteria or {})},
-    )  # fmt: skip
+        run,
+        table_of(run, **more),
+        ClassifiedBy(
+            build=build,
+            reference="data/fish",
+            model="hand",
+            fingerprint="f" * 64,
+            calibrated=None,
+            criteria={"min_confidence": 0.8, **(criteria or {})},
+        ),
+    )
 
 
 @pytest.fixture
@@ -83,8 +101,11 @@ def test_the_same_build_and_criteria_are_replaced_and_others_stay(run):
 
 
 def test_the_shares_of_known_species_are_kept(run):
-    keep(run, table_of(run), build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={},
-         shares=SHARES)  # fmt: skip
+    keep(
+        run,
+        table_of(run),
+        ClassifiedBy(build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={}, shares=SHARES),
+    )
     keep_by(run)
     without, found = list_kept(run.folder, run.identity)
     assert (found.facts.shares, without.facts.shares) == (SHARES, {})
@@ -100,8 +121,11 @@ def test_every_column_comes_back(run):
         "strand": "-", "marker": "12S", "note": "a note",
     }  # fmt: skip
     assert list(row) == COLUMNS.names
-    keep(run, pa.Table.from_pylist([row], COLUMNS), build="b", reference="r", model="m", fingerprint="f",
-         calibrated=None, criteria={})  # fmt: skip
+    keep(
+        run,
+        pa.Table.from_pylist([row], COLUMNS),
+        ClassifiedBy(build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={}),
+    )
     (kept,) = list_kept(run.folder, run.identity)
     assert kept.read().to_pylist() == [row]
 
@@ -155,8 +179,18 @@ def test_a_flipped_byte_of_schema_1_is_found(old):
 
 def test_the_same_build_and_criteria_replace_schema_1(old):
     (before,) = list_kept(old.folder, old.identity)
-    done = keep(old, table_of(old), build="b-1", reference="data/fish", model="hand", fingerprint="f" * 64,
-                calibrated=None, criteria=before.facts.criteria)  # fmt: skip
+    done = keep(
+        old,
+        table_of(old),
+        ClassifiedBy(
+            build="b-1",
+            reference="data/fish",
+            model="hand",
+            fingerprint="f" * 64,
+            calibrated=None,
+            criteria=before.facts.criteria,
+        ),
+    )
     assert list_kept(old.folder, old.identity) == [done]
     assert not before.path.exists()
 
@@ -240,7 +274,7 @@ def test_unrelated_files_are_ignored(run):
 
 def test_assignments_that_lack_a_sequence_are_a_fault(run):
     part = table_of(run).slice(1)
-    keep(run, part, build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={})
+    keep(run, part, ClassifiedBy(build="b", reference="r", model="m", fingerprint="f", calibrated=None, criteria={}))
     assert "contains 2 sequences, which do not match the 3 of the run" in verify_kept(run)[0]
 
 

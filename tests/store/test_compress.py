@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from compress_support import F16, NPY, NPZ, legacy, make_run, noise
+from ednabed.base.atomic import write_atomic
+from ednabed.base.files import sha256_file
+from ednabed.base.locks import exclusive
 from ednabed.errors import StoreError
 from ednabed.store import compress, compressed_forms
 from ednabed.store.compress import LOCK, compress_run
 from ednabed.store.compress_plan import survey_run
-from ednabed.store.files import exclusive, sha256_file, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import Run
 from ednabed.store.vectors import VectorFile

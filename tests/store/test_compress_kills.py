@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ednabed.base import atomic, files
 from ednabed.errors import StoreError
-from ednabed.store import compress, compressed_forms, files, temporary
+from ednabed.store import compress, compressed_forms
 from ednabed.store.compress import LOCK, compress_run
 from ednabed.store.compress_plan import survey_run
 from ednabed.store.run_writer import RunRequest, embed_to_run
@@ -32,7 +33,7 @@ WATCHED = {
     compress.__file__,
     compressed_forms.__file__,
     files.__file__,
-    temporary.__file__,
+    atomic.__file__,
     shutil.__file__,
     zipfile.__file__,
 }

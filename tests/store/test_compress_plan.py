@@ -12,7 +12,7 @@ from compress_support import F16, NPY, NPZ, legacy, make_run, noise
 from ednabed.store import compressed_forms
 from ednabed.store.compress import compress_run
 from ednabed.store.compress_plan import survey_run, survey_runs
-from ednabed.store.compressed_forms import estimate
+from ednabed.store.compressed_forms import estimate_size
 from ednabed.store.manifest import MANIFEST
 
 
@@ -40,7 +40,7 @@ def test_a_large_file_is_measured_in_pieces_from_all_over_it(tmp_path, monkeypat
     elif kind == "stripes":
         array[:, 25:] = 0
     run = legacy(tmp_path / "old", npy=array)
-    found, measured_on = estimate(run.vectors())
+    found, measured_on = estimate_size(run.vectors())
     assert measured_on == 16 * 40_000
     np.savez_compressed(tmp_path / "oracle.npz", embeddings=array)
     assert found == pytest.approx((tmp_path / "oracle.npz").stat().st_size, rel=0.03)

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ednabed.sequences.lineage import Lineage
+from ednabed.store.assignment import UNKNOWN
 from ednabed.taxonomy.artefacts import MAX_DUST, UsualLength, dust, has_stops, warnings_of
-from ednabed.taxonomy.assignment import UNKNOWN
 from ednabed.taxonomy.chimeras import ParentPool, find_chimera
 from ednabed.taxonomy.genetic_codes import STOPS, codes_of, stops_of
 

@@ -21,7 +21,7 @@ from ednabed.taxonomy.calibrate import calibrate
 from ednabed.taxonomy.calibration import ALL_LENGTHS, Calibration
 from ednabed.taxonomy.classify import Classifier
 from ednabed.taxonomy.draws import LEVEL_NAMES, LEVELS, PARTS
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 from ednabed.taxonomy.lengths import LENGTH_NAMES
 from ednabed.taxonomy.situations import SITUATIONS
 from taxonomy_support import Barcode, batch_of, lineage_of, randomly, reference_of, substituted, world
@@ -82,7 +82,7 @@ def test_draws_of_every_level_up_to_the_requested_number(calibration):
 
 
 def test_what_is_left_out_does_not_vote(calibration, reference, seen):
-    labels = read_labels(reference)
+    labels = read_row_labels(reference)
     own = [left_out.query_taxa[0] for _, left_out in seen if left_out is not None]
     ranks = {tuple(rank for rank in range(7) if taxon in labels.taxa[:, rank]) for taxon in own}
     assert ranks == {(rank,) for rank in range(7) if rank not in (0, 2)}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ednabed.base.sealed import json_sha256
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.files import json_sha256
 from ednabed.taxonomy.calibration import ALL_LENGTHS, CUTOFFS, FILE, SCHEMA, Calibration, Group, Model
 from ednabed.taxonomy.calibration_old import OldGroup, OldRankModel
 from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, RANK_SIZE, Evidence, weigh

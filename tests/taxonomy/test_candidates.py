@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ednabed.base.bases import encode
 from ednabed.engine.open import open_embedder
-from ednabed.search.divergence import Comparer, encode
+from ednabed.search.divergence import Comparer
 from ednabed.taxonomy import candidates as module
 from ednabed.taxonomy.candidates import Finder, read_bases
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 from ednabed.taxonomy.shortlist import default_exponents
 from taxonomy_support import Barcode, batch_of, randomly, reference_of, substituted, world
 
@@ -31,7 +32,7 @@ def queries():
 
 
 def find(reference, queries, k=20, left_out=None, some=slice(None), threads=1, **more):
-    finder = Finder(reference, read_labels(reference), default_exponents(reference.spec), threads=threads)
+    finder = Finder(reference, read_row_labels(reference), default_exponents(reference.spec), threads=threads)
     codes = [encode(query.sequence.encode()) for query in queries.queries[some]]
     return finder.find(queries.vectors[some], codes, k, left_out, **more)
 
@@ -56,7 +57,7 @@ def counted(divergence, length):
 def test_distances_match_those_of_the_bases(reference, queries):
     found = find(reference, queries)
     comparer = Comparer(read_bases(reference))
-    labelled = read_labels(reference).labelled
+    labelled = read_row_labels(reference).labelled
     aligned = 0
     for i, query in enumerate(queries.queries):
         there = found.rows[i] >= 0
@@ -89,7 +90,7 @@ def test_distances_match_those_of_the_bases(reference, queries):
 def test_the_nearest_is_the_nearest_of_all_labelled_sequences(reference, queries):
     found = find(reference, queries, k=50)
     comparer = Comparer(read_bases(reference))
-    rows = np.flatnonzero(read_labels(reference).labelled)
+    rows = np.flatnonzero(read_row_labels(reference).labelled)
     for i, query in enumerate(queries.queries[:-1]):
         least = counted(comparer.compare(encode(query.sequence.encode()), rows), len(query.sequence)).min()
         assert found.distances[i, 0] == least
@@ -122,7 +123,7 @@ def test_a_match_to_a_part_of_the_query_counts_less(tmp_path):
 
 
 def test_rows_left_out_are_not_candidates(reference, queries):
-    labels = read_labels(reference)
+    labels = read_row_labels(reference)
     main = labels.main
     genus = np.where(main >= 0, labels.taxa[main, 5], -1)
     own = genus[find(reference, queries).rows[:, 0]]
@@ -167,7 +168,7 @@ def test_by_vectors_the_distance_is_one_minus_the_similarity_scaled_by_lengths(r
 
 def test_cosines_do_not_depend_on_other_queries(reference, queries):
     """To the last digit, so that no table changes with the number of queries."""
-    finder = Finder(reference, read_labels(reference), (0.0,))
+    finder = Finder(reference, read_row_labels(reference), (0.0,))
     rows = np.random.default_rng(3).integers(-1, reference.rows, (len(queries.vectors), 7))
     found = finder.cosines(queries.vectors, rows)
     assert found.dtype == np.float64
@@ -206,7 +207,7 @@ def test_a_query_far_from_all_rows_gets_a_longer_list(monkeypatch, reference, qu
 
 def test_positions_are_those_of_the_shortlist(reference, queries):
     """The position in its list that each candidate came from, whatever the order of distances."""
-    labels = read_labels(reference)
+    labels = read_row_labels(reference)
     finder = Finder(reference, labels, (0.0, 0.25))
     codes = [encode(query.sequence.encode()) for query in queries.queries]
     found = finder.find(queries.vectors, codes, 20, thorough=False)

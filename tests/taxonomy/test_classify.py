@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ednabed.api.identify import open_classifier
 from ednabed.engine.open import open_embedder
 from ednabed.errors import StoreError, UsageError
 from ednabed.models.spec import Policy
@@ -26,6 +25,7 @@ from ednabed.taxonomy.assign import Criteria
 from ednabed.taxonomy.calibrate import calibrate
 from ednabed.taxonomy.calibration_old import OldGroup, OldRankModel
 from ednabed.taxonomy.classify import Classifier
+from ednabed.workflows.identify import open_classifier
 from taxonomy_support import (
     FOREIGN,
     Barcode,

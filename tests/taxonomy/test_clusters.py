@@ -17,7 +17,7 @@ from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.search.align import align
 from ednabed.sequences import RANKS, digest
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+from ednabed.store.assignment import UNKNOWN, Assignment
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Claim, Novel, claim_of
 from ednabed.taxonomy.clusters import candidate_taxa, density_groups
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+from ednabed.store.assignment import UNKNOWN, Assignment
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Claim, Member, Novel, Parent
 from ednabed.taxonomy.completeness import parents_of
-from ednabed.taxonomy.labels import Labels, number_taxa
+from ednabed.taxonomy.labels import RowLabels, number_taxa
 
 FISH = ("Animalia", "Chordata", "Actinopteri", "Gadiformes", "Gadidae")
 LINEAGES = [
@@ -27,10 +27,10 @@ ROWS = [[0], [0], [1], [2], [3], [4], [5], [6], [0, 1], []]
 MARKERS = ["12S", "12S", "COI", "12S", "12S", "12S", "12S", "12S", "COI", "12S"]
 
 
-def labels(markers: list[str] | None = None) -> Labels:
+def labels(markers: list[str] | None = None) -> RowLabels:
     names = ["", *sorted(set(markers or ()))]
     own = [0] * len(ROWS) if markers is None else [names.index(one) for one in markers]
-    return Labels(
+    return RowLabels(
         LINEAGES,
         number_taxa(LINEAGES),
         np.cumsum([0, *map(len, ROWS)]),

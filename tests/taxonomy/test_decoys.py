@@ -7,13 +7,13 @@ import itertools
 import numpy as np
 import pytest
 
+from ednabed.base.bases import encode
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
-from ednabed.search.divergence import encode
 from ednabed.taxonomy import decoys as module
 from ednabed.taxonomy.candidates import Finder
 from ednabed.taxonomy.decoys import LENGTHS, LONG, MAX_DECOYS, MIN_DECOYS, decoy_limits, limit_of, min_limits
-from ednabed.taxonomy.labels import read_labels
+from ednabed.taxonomy.labels import read_row_labels
 from taxonomy_support import Barcode, randomly, reference_of, world
 
 
@@ -24,7 +24,7 @@ def engine():
 
 def finder_of(folder, barcodes):
     reference = reference_of(folder, barcodes)
-    return Finder(reference, read_labels(reference), (0.0, 0.25))
+    return Finder(reference, read_row_labels(reference), (0.0, 0.25))
 
 
 @pytest.fixture(scope="module")

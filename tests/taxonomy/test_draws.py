@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ednabed.search.divergence import PackedSequences, decode
+from ednabed.base.bases import decode
+from ednabed.search.divergence import PackedSequences
 from ednabed.taxonomy import draws
 from ednabed.taxonomy.draws import (
     COPIES,

@@ -15,7 +15,7 @@ from ednabed.reference.loose import LooseRuns
 from ednabed.reference.sources import find_sources
 from ednabed.sequences.lineage import RANKS, format_lineage
 from ednabed.store.runs import runs_root
-from ednabed.taxonomy.labels import number_taxa, read_labels
+from ednabed.taxonomy.labels import number_taxa, read_row_labels
 from ednabed.taxonomy.taxa import Taxa
 from reference_support import add_run, consolidate, opened
 from taxonomy_support import labels_of
@@ -90,7 +90,7 @@ def test_entries_against_records_counted_one_by_one(tmp_path):
         ([1, 6, 2], {"lineage": [BROWN, None, RAT]}),
     ]
     reference = of_reference(tmp_path, runs)
-    labels = read_labels(reference)
+    labels = read_row_labels(reference)
     counts = {}
     for _, table in reference.scan_records(["lineage"]):
         for row, lineage in zip(table["row"].to_pylist(), table["lineage"].to_pylist(), strict=True):
@@ -144,11 +144,11 @@ SUMS = {
 
 def test_records_of_an_entry_are_the_sum_of_its_source_records(tmp_path):
     reference = of_reference(tmp_path, MIXED)
-    labels = read_labels(reference)
+    labels = read_row_labels(reference)
     assert entries_by_number(labels, reference) == SUMS
     assert labels.records.dtype == np.int64
     loose = LooseRuns(find_sources(runs_root(tmp_path), tmp_path).sources)
-    assert entries_by_number(read_labels(loose), loose) == SUMS
+    assert entries_by_number(read_row_labels(loose), loose) == SUMS
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,12 @@ def test_a_column_of_an_earlier_run_without_counts_gives_one_each(tmp_path, colu
         ([1, 2, 3], {"lineage": [RAT] * 3, "source_records": column}),
         ([1], {"lineage": [RAT], "source_records": pa.array([4])}),
     ])  # fmt: skip
-    entries = entries_by_number(read_labels(reference), reference)
+    entries = entries_by_number(read_row_labels(reference), reference)
     assert entries == {1: [(RAT, 3 + 4)], 2: [(RAT, 1)], 3: [(RAT, 1)]}
 
 
 def test_lineages_with_skipped_ranks_are_kept_as_they_are(tmp_path):
-    labels = read_labels(of_reference(tmp_path, [([1, 2], {"lineage": [MOSS, ";;;;Muridae;;"]})]))
+    labels = read_row_labels(of_reference(tmp_path, [([1, 2], {"lineage": [MOSS, ";;;;Muridae;;"]})]))
     assert sorted(labels.lineages) == [
         ("", "", "", "", "Muridae", "", ""), ("Plantae", "Bryophyta", "", "", "", "Rattus", "Rattus moss")
     ]  # fmt: skip
@@ -177,7 +177,7 @@ def test_lineages_with_skipped_ranks_are_kept_as_they_are(tmp_path):
 @pytest.mark.parametrize("columns", [{}, {"lineage": [None, None]}])
 def test_a_collection_without_labels_is_refused(tmp_path, columns):
     with pytest.raises(StoreError, match=r"no record with a lineage.*embed labelled records"):
-        read_labels(of_reference(tmp_path, [([1, 2], columns)]))
+        read_row_labels(of_reference(tmp_path, [([1, 2], columns)]))
 
 
 def test_markers_of_columns_with_different_names(tmp_path):
@@ -187,7 +187,7 @@ def test_markers_of_columns_with_different_names(tmp_path):
         ([5], {"lineage": [RAT]}),
     ]
     reference = of_reference(tmp_path, runs)
-    labels = read_labels(reference)
+    labels = read_row_labels(reference)
     from reference_support import letters_of
 
     row = rows_by_number(reference)
@@ -201,7 +201,7 @@ def test_markers_of_columns_with_different_names(tmp_path):
 def test_a_record_without_a_marker_does_not_remove_one(tmp_path, first):
     """The same sequence twice, once with its marker: it has that marker, whichever record comes first."""
     reference = of_reference(tmp_path, [([1, 1], {"lineage": [RAT, RAT], "marker": first})])
-    labels = read_labels(reference)
+    labels = read_row_labels(reference)
     assert [labels.markers[number] for number in labels.marker] == ["COI"]
 
 
@@ -227,7 +227,7 @@ def test_records_and_sequences_of_taxa_by_a_loop(rows):
 
 
 def test_numbers_of_lineages_as_records_have_them(tmp_path):
-    labels = read_labels(of_reference(tmp_path, [([1, 2], {"lineage": [RAT, MOSS]})]))
+    labels = read_row_labels(of_reference(tmp_path, [([1, 2], {"lineage": [RAT, MOSS]})]))
     numbers = labels.numbers_of([MOSS, None, RAT, "", BROWN, RAT])
     assert [format_lineage(labels.lineages[n]) if n >= 0 else None for n in numbers] == [
         MOSS,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ednabed.search.divergence import encode
+from ednabed.base.bases import encode
 from ednabed.search.queries import Query
 from ednabed.taxonomy.spool import Spool
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
+from ednabed.base.locks import exclusive
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.evaluate.splits import Labelled, write_records
 from ednabed.models.barcode.files import WEIGHTS
 from ednabed.models.load import load_encoder
-from ednabed.store.files import exclusive
 from ednabed.training import loop
 from ednabed.training.records import QUESTIONS, read_labelled
 from ednabed.training.train import TrainRequest, train_model
-from ednabed.training.validation import hold_out, judge
+from ednabed.training.validation import hold_out, measure_encoder
 from taxonomy_support import world
 from train_driver import request_of
 
@@ -79,7 +79,7 @@ def test_validation_figures_match_the_written_model(trained, barcodes):
     records, _ = read_labelled([barcodes], min_length=50)
     held_out = hold_out(records, 5, 7)
     report = json.loads((trained / "training.json").read_text(encoding="utf-8"))
-    assert judge(load_encoder(str(trained)), held_out) == report["validation"]["small"]
+    assert measure_encoder(load_encoder(str(trained)), held_out) == report["validation"]["small"]
     queries = {query.sequence for one in held_out for query in one.split.queries if query.group != "record"}
     assert not queries & {record.sequence for one in held_out for record in one.split.training}
 

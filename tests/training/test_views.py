@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ednabed.search.divergence import encode, reverse_complement_codes
+from ednabed.base.bases import encode, reverse_complement_codes
 from ednabed.training.views import Alterations, view
 
 NOTHING = Alterations(crops=0, altered=0, runs_of_n=0, strands=0)

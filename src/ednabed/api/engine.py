@@ -15,16 +15,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.api.given import model_of, sequences_of, text_of, whole_number, yes_or_no
+from ednabed.api.given import model_of, sequence_text, sequences_of, whole_number, yes_or_no
+from ednabed.base.arrays import FloatArray
 from ednabed.engine.device import available_gpu
 from ednabed.engine.embed import WINDOW_BASES, Engine
 from ednabed.engine.open import open_embedder
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import EmbeddingError, InputError, UsageError
-from ednabed.models.base import FloatArray
+from ednabed.evaluate.validation import compare_pairs, validate
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.models.spec import Alphabet, Long, Policy, Strand
 from ednabed.sequences import normalise, normalise_one, raw_records
+from ednabed.store.defaults import workspace_folder
+from ednabed.tables.fill import MIN_LENGTH, embed_table
+from ednabed.tables.table import Database, VectorColumns
 
 log = logging.getLogger("ednabed")
 
@@ -112,7 +116,7 @@ class EmbeddingEngine:
             InputError: It is empty, too short, or has a character that is not accepted.
             EmbeddingError: The model cannot embed it.
         """
-        bases = normalise_one(text_of(sequence, "`sequence`"), self.embedder.spec.alphabet)
+        bases = normalise_one(sequence_text(sequence, "`sequence`"), self.embedder.spec.alphabet)
         if len(bases) < (self.min_length or 1):
             raise InputError(f"the sequence has {len(bases)} bases, fewer than `min_length` {self.min_length}")
         vectors, refused = self._engine.embed([bases])
@@ -221,18 +225,14 @@ class EmbeddingEngine:
 
         Raises:
             UsageError: ``max_sequences`` is not a positive number.
-            StoreError: See ``ednabed.store.table_embed.embed_table``.
+            StoreError: See ``ednabed.tables.fill.embed_table``.
         """
-        from ednabed.store.defaults import workspace_folder
-        from ednabed.store.table import Database, VectorColumns
-        from ednabed.store.table_embed import MIN_LENGTH, embed_table
-
         folder = workspace_folder(workspace)
+        database = Database.at(folder, None if db_path is None else str(db_path), storage_options)
         stats = embed_table(
-            Database.at(folder, None if db_path is None else str(db_path), storage_options),
+            database.open(VectorColumns(vector_column)),
             self.embedder,
             folder,
-            columns=VectorColumns(vector_column),
             batch_size=self.batch_size,
             max_sequences=whole_number(max_sequences, "max_sequences"),
             min_length=MIN_LENGTH if self.min_length is None else self.min_length,
@@ -262,8 +262,6 @@ class EmbeddingEngine:
             InputError: A sequence or lineage cannot be used.
             UsageError: ``test_sequences`` does not consist of pairs.
         """
-        from ednabed.evaluate.validation import compare_pairs, validate
-
         if test_sequences is None:
             result = validate(self.embedder)
         else:

@@ -11,7 +11,7 @@ from typing import Any
 from ednabed.errors import UsageError
 
 
-def text_of(value: Any, what: str) -> str:
+def sequence_text(value: Any, what: str) -> str:
     """Return a sequence given as text or as bytes.
 
     Raises:
@@ -42,7 +42,9 @@ def sequences_of(values: Any) -> list[str | None]:
     listed = list(values) if convert is None else convert()
     if not isinstance(listed, list):
         raise UsageError(f"`sequences` is {_shown(values)}, expected a list of sequences")
-    return [None if value is None else text_of(value, f"`sequences`: number {i}") for i, value in enumerate(listed)]
+    return [
+        None if value is None else sequence_text(value, f"`sequences`: number {i}") for i, value in enumerate(listed)
+    ]
 
 
 def whole_number(value: Any, what: str) -> int | None:

@@ -6,31 +6,29 @@ A facade over the other packages.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ednabed.api.inventory import RunInfo, fault_of, run_infos, storage
-from ednabed.api.names import AssignmentSource, HitLineages, assignments_state, find_assignments
-from ednabed.errors import StoreError, UsageError
-from ednabed.models.base import FloatArray
-from ednabed.models.spec import Spec
+from ednabed.base.arrays import FloatArray
+from ednabed.errors import UsageError
 from ednabed.reference import layout
+from ednabed.reference.build import BuildRequest
 from ednabed.reference.collection import Collection
 from ednabed.reference.loose import LooseRuns
-from ednabed.reference.manifest import METADATA
 from ednabed.reference.opened import Reference, open_reference
-from ednabed.reference.sources import Source, find_sources, one_function, source_of
-from ednabed.search.hits import Search, SearchOptions
-from ednabed.search.queries import Query, QueryBatch, by_files, by_id, by_run, by_sequence, embedder_for
-from ednabed.search.table import spec_of_table
-from ednabed.search.table_queries import answer, by_table_id, check_options
+from ednabed.reference.sources import Source
+from ednabed.search.hit import Hit
+from ednabed.search.hits import SearchOptions
+from ednabed.search.queries import Query
 from ednabed.store.defaults import workspace_folder
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, REJECTED, Run, find_run, runs_root
-from ednabed.store.table import Database, VectorColumns
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, HALF
+from ednabed.tables.table import Database
+from ednabed.workflows.consolidate import Consolidation, consolidate
+from ednabed.workflows.inventory import RunInfo, run_infos, storage, usable_source
+from ednabed.workflows.search import QueryInput, Searcher
 
 log = logging.getLogger("ednabed")
 
@@ -48,9 +46,7 @@ class DataManager:
     def __init__(self, workspace: Path | str | None = None) -> None:
         self.workspace = workspace_folder(workspace)
         self.runs_root = runs_root(self.workspace)
-        self._reported: set[tuple[str, str]] = set()
-        self._opened: tuple[list[tuple[str, Path]], LooseRuns] | None = None
-        self._assignments: tuple[tuple[str, ...], AssignmentSource] | None = None
+        self._searcher = Searcher(self.workspace)
 
     def list_datasets(self) -> list[str]:
         """Return the names of the datasets that have a run, sorted."""
@@ -66,7 +62,7 @@ class DataManager:
         Raises:
             StoreError: The run does not exist, or is damaged.
         """
-        return find_run(self.workspace, str(run.path.resolve() if isinstance(run, RunInfo) else run))
+        return find_run(self.workspace, _name_of(run))
 
     def get_run_files(self, run: Path | str | RunInfo) -> dict[str, Path]:
         """Return the existing files of a run.
@@ -104,6 +100,50 @@ class DataManager:
         """
         return open_reference(*layout.find_reference(self.workspace, reference))
 
+    def consolidate(
+        self,
+        *,
+        runs_root: Path | str | None = None,
+        output: Path | str | None = None,
+        incremental: bool = False,
+        version: str | None = None,
+        index: str = "auto",
+        drop_missing: bool = False,
+        compress: bool = False,
+        calibrate: bool = True,
+    ) -> Consolidation:
+        """Build a reference from the runs, as 'ednabed consolidate' does; progress is shown on a terminal only.
+
+        Args:
+            runs_root: Folder of the runs; None takes the runs of the workspace.
+            output: Folder of the reference, relative to the workspace; None takes ``data/reference``.
+            incremental: Add the new runs to the current build; False builds from scratch.
+            version: Take only the runs of this version, and assume it for folders of older tools.
+            index: ``auto``, ``flat`` or ``ivf``.
+            drop_missing: Whether a build from scratch may lose runs of the current build.
+            compress: Compress the runs (lossless) after the reference has been verified, and delete the originals.
+            calibrate: Calibrate the reference, which takes some minutes; the result states why this is not possible.
+
+        Returns:
+            The build with the runs that were added and refused, the compressed runs, and the state of calibration.
+
+        Raises:
+            StoreError: There is no usable run, the runs have several functions, or runs of the current build would be
+                lost without ``drop_missing``.
+            UsageError: The version is not registered, or the index is unknown.
+        """
+        root = None if runs_root is None else Path(runs_root)
+        request = BuildRequest(
+            self.workspace, root, None if output is None else Path(output), incremental=incremental, version=version,
+            index=index, drop_missing=drop_missing,
+        )  # fmt: skip
+        done = consolidate(request, compress=compress, calibrate=calibrate, show_progress=None)
+        for folder, reason in {**done.build.refused, **done.not_compressed}.items():
+            log.warning("%s: %s", folder, reason)
+        if done.calibration.state == "none":
+            log.warning("%s is not calibrated: %s", done.build.folder, done.calibration.reason)
+        return done
+
     def search_across_embeddings(
         self, query_run: Path | str | RunInfo, query_seq_idx: int, top_k: int = 10, exclude_same_run: bool = True
     ) -> list[dict[str, Any]]:
@@ -119,34 +159,16 @@ class DataManager:
             exclude_same_run: Exclude the records of the query's run.
 
         Returns:
-            Hits as returned by ``Search.run``, with the additional key ``path`` (the folder of the run).
+            Hits as dicts with the keys of ``Hit``, and the key ``path`` (the folder of the run).
 
         Raises:
             StoreError: The run or record does not exist, or the function of the run is unknown.
             UsageError: ``top_k`` is below 1.
         """
-        run = self.open_run(query_run)
-        query = self._source(run)
-        batch = by_run(run, (query.dataset, query.run_id), query_seq_idx, None)
-        options = SearchOptions(k=top_k)
-        sources, unusable = self._sources(query.spec)
-        if not exclude_same_run and query.identity not in {source.identity for source in sources}:
-            sources.append(query)
-        if not sources:
-            return []
-        reference = self._covering(sources)
-        # A run may have been moved since it was added to the reference, which knows it by its old name and folder.
-        folders = {source.folder: source.run.folder for source in sources}
-        labels = {source.identity: source.label for source in sources}
-        if reference is not None:
-            now = {source.identity: source.run.folder for source in sources}
-            parts = reference.manifest.runs
-            folders = {part.folder: now.get(part.identity, self.workspace / part.folder) for part in parts}
-            labels = {part.identity: part.label for part in parts}
-        if exclude_same_run and query.identity in labels:
-            options = replace(options, exclude_runs=(labels[query.identity],))
-        _, hits = next(Search(reference or self._loose(sources, unusable), options).run(batch))
-        return [{**hit, "path": folders[hit["source_file"].rpartition("/")[0]]} for hit in hits]
+        found = self._searcher.similar_in_runs(
+            self.open_run(query_run), query_seq_idx, top_k, exclude_same_run=exclude_same_run
+        )
+        return [{**hit.to_dict(), "path": folder} for hit, folder in found]
 
     def search(
         self,
@@ -175,7 +197,7 @@ class DataManager:
             assignments: Source of names for hits without a lineage of their own, see ``names.find_assignments``.
 
         Returns:
-            The searched collection, and an iterator over the queries with their hits (``Search.run``).
+            The searched collection, and an iterator over the queries with their hits (dicts with the keys of ``Hit``).
 
         Raises:
             UsageError: Not exactly one query is given.
@@ -183,39 +205,14 @@ class DataManager:
             StoreError: A run, record or reference does not exist, or query and reference have different functions.
             ModelError: The model that embeds queries is not available.
         """
-        _one_query(seq_idx, record_id, sequence, files, run)
-        source = None if run is None else self._source(self.open_run(run))
-        collection = self.collection(reference, source)
-        if source is not None:
-            _same_function(source, collection.spec, collection.name)
-        names = self._assignments_of(collection, assignments)
-        lineages = HitLineages(collection, names) if names else None
-        search = Search(collection, options or SearchOptions(), lineages)
-        return collection, self._answers(search, source, seq_idx, record_id, sequence, files, model)
-
-    def _answers(
-        self,
-        search: Search,
-        source: Source | None,
-        seq_idx: int | None,
-        record_id: str | None,
-        sequence: str | None,
-        files: Sequence[Path | str],
-        model: str | None,
-    ) -> Iterator[Answer]:
-        collection = search.collection
-        batches: Iterator[QueryBatch]
-        if source is not None and (seq_idx is not None or record_id is not None):
-            batches = iter([by_run(source.run, (source.dataset, source.run_id), seq_idx, record_id)])
-        elif record_id is not None:
-            batches = iter([by_id(collection, record_id)])
-        elif sequence is not None:
-            batches = iter([by_sequence(embedder_for(collection.spec, collection.name, model), sequence)])
-        else:
-            embedder = embedder_for(collection.spec, collection.name, model)
-            batches = by_files(embedder, [Path(path) for path in files])
-        for batch in batches:
-            yield from search.run(batch)
+        collection, answers = self._searcher.search(
+            QueryInput(None if run is None else _name_of(run), seq_idx, record_id, sequence, files),
+            reference=reference,
+            model=model,
+            options=options,
+            assignments=assignments,
+        )
+        return collection, _as_dicts(answers)
 
     def search_table(
         self,
@@ -236,29 +233,17 @@ class DataManager:
             Notices, complete when the iterator has ended, and an iterator over the queries with their hits.
 
         Raises:
-            UsageError: Not exactly one query is given, or an option does not apply to tables.
+            UsageError: Not exactly one query is given, an option does not apply to tables, or the filter is not valid.
             StoreError: The table has vectors of several or of unknown functions, or of another function than the query.
         """
-        _one_query(seq_idx, record_id, sequence, files, run)
-        options = options or SearchOptions()
-        check_options(options)
-        columns = VectorColumns(vector_column)
-        spec = spec_of_table(database, columns)
-        batches: Iterator[QueryBatch]
-        if run is not None and (seq_idx is not None or record_id is not None):
-            source = self._source(self.open_run(run))
-            _same_function(source, spec, database.address)
-            batches = iter([by_run(source.run, (source.dataset, source.run_id), seq_idx, record_id)])
-        elif record_id is not None:
-            batches = iter([by_table_id(database, columns, spec, record_id)])
-        else:
-            embedder = embedder_for(spec, database.address, model)
-            if sequence is not None:
-                batches = iter([by_sequence(embedder, sequence)])
-            else:
-                batches = by_files(embedder, [Path(path) for path in files])
-        notices: list[str] = []
-        return notices, answer(database, columns, batches, options, notices)
+        notices, answers = self._searcher.search_table(
+            database,
+            QueryInput(None if run is None else _name_of(run), seq_idx, record_id, sequence, files),
+            vector_column=vector_column,
+            model=model,
+            options=options,
+        )
+        return notices, _as_dicts(answers)
 
     def collection(self, reference: str | None = None, source: Source | None = None) -> Collection:
         """Return the collection to search: a reference, or the runs of the workspace if it has no reference.
@@ -266,21 +251,11 @@ class DataManager:
         Args:
             reference: A folder or the name of a build; None takes the reference of the workspace.
             source: Run that determines the function if there is no reference; None: all runs must have one function.
+
+        Raises:
+            StoreError: The reference does not exist, no run can be searched, or the runs have several functions.
         """
-        if reference is not None or (layout.default_folder(self.workspace) / METADATA).exists():
-            return self.open_reference(reference)
-        sources, unusable = self._sources(None if source is None else source.spec)
-        if source is not None and source.identity not in {usable.identity for usable in sources}:
-            sources.append(source)
-        if not sources:
-            raise StoreError(
-                f"{self.runs_root} contains no run that can be searched; 'ednabed embed FILE' creates a run, "
-                "'ednabed consolidate' a reference"
-            )
-        one_function(
-            sources, None, "give a run of the intended function as `run`, or build a reference for each function"
-        )
-        return self._loose(sources, unusable)
+        return self._searcher.collection(reference, source)
 
     def loose_runs(self, runs: Sequence[Path | str | RunInfo]) -> LooseRuns:
         """Return runs as one collection, whether a reference contains them or not.
@@ -291,8 +266,9 @@ class DataManager:
 
         Raises:
             StoreError: A run does not exist, is damaged or of an unknown function, or the runs have several functions.
+            UsageError: No run was given.
         """
-        sources = {source.identity: source for source in (self._source(self.open_run(run)) for run in runs)}
+        sources = {source.identity: source for source in (usable_source(self.workspace, _name_of(run)) for run in runs)}
         if not sources:
             raise UsageError("give at least one run; 'ednabed runs list' lists them")
         return LooseRuns(list(sources.values()))
@@ -310,87 +286,16 @@ class DataManager:
         """
         return storage(self.workspace, measure=measure)
 
-    def _sources(self, spec: Spec | None) -> tuple[list[Source], dict[str, str]]:
-        """Return the usable runs of the workspace (of one function if given), and the faults of the others."""
-        found = find_sources(self.runs_root, self.workspace)
-        sources = []
-        unusable = {**found.refused, **found.left_out}
-        for source in found.sources:
-            if spec is None or source.spec.fingerprint == spec.fingerprint:
-                fault = fault_of(source.run, source.spec)
-                if fault is None:
-                    sources.append(source)
-                else:
-                    unusable[source.folder] = fault
-        return sources, unusable
-
-    def _loose(self, sources: Sequence[Source], unusable: Mapping[str, str]) -> LooseRuns:
-        """Return runs as one collection, and warn once about other runs that cannot be searched."""
-        for fault in unusable.items():
-            if fault not in self._reported:
-                self._reported.add(fault)
-                log.warning("not searched: %s: %s", *fault)
-        key = [(source.identity, source.run.vectors().path) for source in sources]
-        last = self._opened
-        if last is None or last[0] != key:
-            last = self._opened = key, LooseRuns(sources)
-        return last[1]
-
-    def _assignments_of(self, collection: Collection, assignments: str | None) -> AssignmentSource:
-        """Return the requested assignments, read again only if their files have changed since the last search."""
-        state = assignments_state(collection, self.workspace, assignments)
-        last = self._assignments
-        if last is None or last[0] != state:
-            last = self._assignments = state, find_assignments(collection, self.workspace, assignments)
-        return last[1]
-
-    def _source(self, run: Run) -> Source:
-        """Return a run as a source, even if it is outside the folder of runs.
-
-        Raises:
-            StoreError: The run is damaged, or its function is unknown.
-        """
-        source = source_of(run, self.runs_root, self.workspace)
-        fault = fault_of(run, source.spec)
-        if fault is not None:
-            raise StoreError(fault)
-        return source
-
-    def _covering(self, sources: Sequence[Source]) -> Reference | None:
-        """Return the reference of the workspace if it contains all these runs, else None."""
-        if not sources or not (layout.default_folder(self.workspace) / METADATA).exists():
-            return None
-        reference = self.open_reference()
-        known = {part.identity for part in reference.manifest.runs}
-        if any(source.identity not in known for source in sources):
-            return None
-        return reference
-
 
 def get_data_manager(workspace: Path | str | None = None) -> DataManager:
     """Return the ``DataManager`` of a workspace."""
     return DataManager(workspace)
 
 
-def _one_query(
-    seq_idx: int | None,
-    record_id: str | None,
-    sequence: str | None,
-    files: Sequence[Path | str],
-    run: Path | str | None,
-) -> None:
-    """Raise UsageError unless exactly one query is given."""
-    if sum([seq_idx is not None, record_id is not None, sequence is not None, bool(files)]) != 1:
-        raise UsageError("give exactly one query: `run` with `seq_idx`, `record_id`, `sequence` or `files`")
-    if seq_idx is not None and run is None:
-        raise UsageError("`seq_idx` counts the records of a run; give that run as `run`")
+def _name_of(run: Path | str | RunInfo) -> str:
+    """Return the name or folder by which ``find_run`` finds a run."""
+    return str(run.path.resolve() if isinstance(run, RunInfo) else run)
 
 
-def _same_function(source: Source, spec: Spec, what: str) -> None:
-    """Raise StoreError unless a run and the searched collection have the same function."""
-    if source.spec.fingerprint != spec.fingerprint:
-        raise StoreError(
-            f"{source.label} was computed by {source.spec.model} ({source.spec.fingerprint[:12]}), {what} by "
-            f"{spec.model} ({spec.fingerprint[:12]}): their vectors cannot be compared; search a collection of the "
-            "same version"
-        )
+def _as_dicts(answers: Iterator[tuple[Query, list[Hit]]]) -> Iterator[Answer]:
+    return ((query, [hit.to_dict() for hit in hits]) for query, hits in answers)

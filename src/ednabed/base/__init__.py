@@ -1,1 +1,1 @@
-"""Helpers that every package may use; nothing here depends on sequences, vectors or ednabed's own files."""
+"""What every package may use: files, locks, JSON, texts, times, arrays, bases, the nearest vectors and recall."""

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ednabed.base.text import shortened
+
 T = TypeVar("T")
 
 MAX_DEPTH = 100
@@ -203,8 +205,7 @@ def _convert_tuple(arguments: tuple[Any, ...], value: Any, what: str) -> tuple[A
 
 def brief(value: Any) -> str:
     """Return a value as shown in messages, in at most 60 characters."""
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:59] + "…"
+    return shortened(repr(value), 60)
 
 
 def _wrong(what: str, expected: str, value: Any) -> BadJson:

@@ -3,64 +3,86 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import Context, check_text, emit, notice, options, pass_context, table, threads_option
+from ednabed.cli.common import (
+    Context,
+    FirstNotices,
+    check_text,
+    emit,
+    notice,
+    options,
+    pass_context,
+    table,
+    threads_option,
+)
 from ednabed.cli.reference import reference_option
 from ednabed.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
     from ednabed.export.sample_table import SampleTable
     from ednabed.reference.loose import LooseRuns
     from ednabed.taxonomy.classify import Classified, Classifier
+    from ednabed.workflows.identify import Tally
+    from ednabed.workflows.identify_runs import Keeper
 
-# Maximum rejected queries that are named on standard error; the results list all of them.
-_MAX_SHOWN = 20
+DISTINCT = ("distinct sequence", "distinct sequences")
+"""Words for one query and for several, if equal sequences count once."""
+
+source_options = options(
+    reference_option,
+    click.option(
+        "--model",
+        help="Model of the reference, by name or folder. Default: the model that is recorded in the reference.",
+    ),
+)
 
 judging_options = options(
-    reference_option,
-    click.option("--model", help="Model of the reference, by name or folder. Default: the model named in it."),
     click.option(
         "--min-confidence", type=float, default=0.8, show_default=True,
-        help="Minimum confidence of a name, 0 to 1, and minimum probability that a taxon is absent from the reference "
-        "(0.1 lower for a genus, halfway to 1 for a family or above: 0.9 by default).",
+        help="Minimum confidence of a name, 0 to 1. It also sets the minimum probability for reporting a taxon as not "
+        "in the reference: the same for a species, 0.1 lower for a genus, halfway to 1 for a family or above (0.8, 0.7 "
+        "and 0.9 by default).",
     ),
     click.option(
         "--alpha", type=float, default=0.05, show_default=True,
-        help="Maximum p-value and false discovery rate for reporting a taxon as not in the reference.",
-    ),
-    click.option(
-        "--known", type=float,
-        help="Share of queries whose species is in the reference, 0 to 1; the shares of exact copies, absent genera, "
-        "absent families, … are then taken from the calibration. Default: all shares are estimated from the queries.",
+        help="Maximum p-value, and maximum false discovery rate (q-value), for reporting a taxon as not in the "
+        "reference.",
     ),
     click.option(
         "--novel-coverage", type=float, default=80.0, show_default=True,
-        help="Minimum share of the query in the alignment, in percent, to report a taxon as not in the reference.",
+        help="Minimum share of the query inside the alignment, in percent, for reporting a taxon as not in the "
+        "reference.",
     ),
-    threads_option,
+    click.option(
+        "--known", type=float,
+        help="Share of queries whose species is in the reference, above 0 and below 1, on which confidences depend; "
+        "other shares (exact copies, absent genera, absent families, …) are then taken from the calibration. Default: "
+        "all shares are estimated from the queries, or taken from the calibration if fewer than 50 queries "
+        "are distinct.",
+    ),
 )  # fmt: skip
 
 classifier_options = options(
     judging_options,
     click.option(
         "--min-identity", type=float, default=0.0, show_default=True,
-        help="Minimum identity to the nearest sequence, in percent; no name is given below it.",
+        help="Minimum identity to the nearest sequence, in percent; no name is given below it. Each rank also has a "
+        "fixed minimum (with a calibrated reference, 93 % for a species).",
     ),
     click.option(
         "--min-coverage", type=float, default=0.0, show_default=True,
-        help="Minimum share of the query that aligns to the nearest sequence, in percent.",
+        help="Minimum share of the query that aligns to the nearest sequence, in percent; no name is given below it.",
     ),
     click.option(
         "--precision", type=float,
-        help="Instead of --min-confidence, use for each marker and rank the confidence that reached this precision in "
-        "calibration; above 0 and below 1.",
+        help="Instead of --min-confidence, require the confidence at which names reached this precision in "
+        "calibration, separately for each marker and rank; above 0 and below 1.",
     ),
     click.option(
         "--consensus", is_flag=True,
@@ -71,33 +93,41 @@ classifier_options = options(
         "--margin", type=float, default=1.0, show_default=True,
         help="With --consensus: include hits up to this many percentage points of identity below the best hit.",
     ),
-    click.option("--no-align", is_flag=True, help="Classify using vectors only; requires a calibrated reference."),
+    click.option(
+        "--no-align", is_flag=True,
+        help="Classify by vectors alone, without alignments; requires a calibrated reference.",
+    ),
 )  # fmt: skip
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path), metavar="[INPUT]...")
 @click.option(
     "--run", "runs", multiple=True,
-    help="Classify the sequences of this run using its vectors, and keep their names next to the run: dataset/run, a "
-    "dataset (its newest run) or a folder; may be repeated. Replaces INPUT.",
+    help="Instead of INPUT: classify the distinct sequences of this run, and keep their names next to it. Give "
+    "dataset/run, a dataset (its newest run) or a folder; may be repeated.",
 )  # fmt: skip
-@classifier_options
+@source_options
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to a file; the extension .jsonl gives JSON lines, any other TSV.",
+    help="Write the assignments to this file; the extension .jsonl gives JSON lines, any other TSV.",
 )  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(["tsv", "qiime2", "sintax", "jsonl", "table"]),
-    help="Format. Default: by the extension of --output, else a readable table (nothing with --run).",
+    help="qiime2: taxonomy for QIIME 2; sintax: as 'vsearch --sintax' writes it. Default: by the extension of "
+    "--output; without --output, a readable table (with --run, nothing).",
+)  # fmt: skip
+@click.option(
+    "--taxon-table", type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a table of the reads of each taxon in each sample (TSV). If several files are read, records "
+    "without a sample are counted under the names of their files.",
 )  # fmt: skip
 @click.option(
     "--abundance", type=click.Path(path_type=Path),
     help="Count table (features by samples, TSV or CSV) for --taxon-table. Default: counts in the records.",
 )  # fmt: skip
-@click.option(
-    "--taxon-table", type=click.Path(path_type=Path, dir_okay=False), help="Write a sample-by-taxon table (TSV)."
-)
+@classifier_options
+@threads_option
 @pass_context
 def classify(
     context: Context,
@@ -115,16 +145,15 @@ def classify(
 ) -> None:
     """Assign taxonomy to sequences using a labelled reference.
 
-    INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. A name is given at every rank
-    at which it is confident enough. A sequence shared by several species gets their genus, and a column lists the
-    species. 'ednabed reference calibrate' measures how reliable the names from a reference are. In --taxon-table, if
-    several files are read and records do not name a sample, each file is a sample; files of the same name are
-    distinguished by their folders.
+    INPUT is FASTA, FASTQ, TSV, CSV or Parquet, plain, .gz or .zst; - is standard input. Each query gets a name at every
+    rank at which the name is confident enough. If several species share its sequence, it usually gets their genus, and
+    the column tied_species lists them. 'ednabed reference calibrate' measures how reliable the names from a reference
+    are.
 
     With --run, the distinct sequences of a run are classified, and their names are kept next to the run ('ednabed runs
-    show' lists them): export, search, 'runs map' and the dashboard use these names. The vectors of the run are used if
-    the reference was built with the same function; otherwise the stored bases are embedded again with the function of
-    the reference.
+    show' lists them). From then on, export, search, 'runs map' and the dashboard use these names. If the run was
+    embedded with the same model and settings as the reference, its stored vectors are used; otherwise its sequences are
+    embedded again.
 
     \b
     Example:
@@ -132,7 +161,8 @@ def classify(
       ednabed classify --run lake_2026 --reference data/fish
       ednabed classify asvs.fasta --output taxonomy.tsv --abundance counts.tsv --taxon-table taxa.tsv
     """
-    from ednabed.export.assignments import SUMMARY_COLUMNS, AssignmentWriter, summary
+    from ednabed.export.assignments import SUMMARY_COLUMNS, summary
+    from ednabed.workflows.identify import classify_files, write_assignments
 
     kind = _kind(inputs, runs, output, format_, abundance, taxon_table)
     about = about_path(output) if output is not None else None
@@ -140,29 +170,24 @@ def classify(
     samples = None if taxon_table is None else _sample_table(abundance)
     collection = _loose(context, runs) if runs else None
     classifier = open_from(context, reference, model, no_align, criteria)
-    tally = Tally(classifier) if collection is None else Tally(classifier, ("distinct sequence", "distinct sequences"))
-    keep: Callable[[], None] | None = None
+    report = TallyReport(classifier, ("query", "queries") if collection is None else DISTINCT)
+    keeper: Keeper | None = None
     if collection is None:
-        answers = tally.run(inputs, samples)
+        answers = classify_files(classifier, inputs, samples=samples, show_progress=None)
     else:
-        answers, keep = _of_runs(context, classifier, collection, not no_align, samples)
-        answers = tally.each(answers)
+        answers, keeper = _of_runs(context, classifier, collection, not no_align, samples)
+    assignments = report.tally.each(answers)
     if kind == "table":
-        rows = [list(summary(found.assignment)) for found in answers]
+        rows = [list(summary(one)) for one in assignments]
         emit(table([name.replace("_", " ") for name in SUMMARY_COLUMNS], rows))
-    elif output is None and format_ is None:
-        for _ in answers:
-            pass
     else:
-        target = sys.stdout if output is None else output
-        with AssignmentWriter(target, kind) as writer:
-            for found in answers:
-                writer.write(found.assignment)
-    tally.summary(output)
+        target = sys.stdout if output is None and format_ is not None else output
+        write_assignments(assignments, target, kind)
+    report.end(output)
     if output is not None:
-        _write_about(classifier, output, tally, not no_align)
-    if keep is not None:
-        keep()
+        _write_about(classifier, output, report.tally, not no_align)
+    if keeper is not None:
+        _keep(keeper)
     if taxon_table is not None and samples is not None:
         _write_samples(samples, taxon_table)
 
@@ -176,14 +201,14 @@ def _kind(
     taxon_table: Path | None,
 ) -> str:
     """Return the format of the results. Raises UsageError if options contradict each other."""
-    from ednabed.export.assignments import format_of
+    from ednabed.export.assignments import assignment_format
 
     if bool(inputs) == bool(runs):
         raise UsageError("give either files (INPUT) or runs (--run), not both")
     if runs and abundance is not None:
         raise UsageError("--abundance is for files; a run has read counts in its records; omit --abundance")
     readable = format_ == "table" or (format_ is None and output is None and not runs)
-    kind = "table" if readable else format_of(output, format_)
+    kind = "table" if readable else assignment_format(output, format_)
     if output is not None and kind == "table":
         raise UsageError("--format table is for reading on a terminal; omit --output or --format table")
     if abundance is not None and taxon_table is None:
@@ -215,11 +240,9 @@ def _of_runs(
     runs: LooseRuns,
     align: bool,
     samples: SampleTable | None,
-) -> tuple[Iterator[Classified], Callable[[], None]]:
-    """Return the classified distinct sequences of runs, and a function that keeps the results next to the runs."""
-    from ednabed.api.identify_runs import Keeper, classify_runs, embeds_again
-    from ednabed.export.features import sample_names
-    from ednabed.export.selection import Selection
+) -> tuple[Iterator[Classified], Keeper]:
+    """Return the classified distinct sequences of runs, and what keeps the results next to the runs."""
+    from ednabed.workflows.identify_runs import Keeper, classify_runs, embeds_again
 
     if embeds_again(classifier, runs):
         notice(
@@ -228,30 +251,25 @@ def _of_runs(
             f"{runs.rows:,} distinct sequences are embedded again with the latter; the run does not change"
         )
     keeper = Keeper(classifier, runs, context.workspace, align=align)
-    names = {} if samples is None else sample_names(Selection(runs).samples())
+    return classify_runs(classifier, runs, keeper, samples=samples, show_progress=None), keeper
 
-    def answers() -> Iterator[Classified]:
-        for one in classify_runs(classifier, runs, show_progress=None):
-            keeper.add(one)
-            if samples is not None:
-                counts: dict[str | None, int] = {names[sample]: reads for sample, reads in one.feature.counts.items()}
-                samples.add_feature(one.found.assignment, counts, uncounted=bool(one.feature.unknown))
-            yield one.found
 
-    def keep() -> None:
-        for kept in keeper.keep():
-            notice(
-                f"kept next to {kept.facts.label} in {kept.path}: names from {kept.facts.reference}, build "
-                f"{kept.facts.build}"
-            )
-
-    return answers(), keep
+def _keep(keeper: Keeper) -> None:
+    for kept in keeper.keep():
+        notice(
+            f"kept next to {kept.facts.label} in {kept.path}: names from {kept.facts.reference}, build "
+            f"{kept.facts.build}"
+        )
 
 
 def check_paths(inputs: tuple[Path, ...], outputs: list[Path | None], abundance: Path | None = None) -> None:
-    """Refuse a file that is both read and written or written twice, and outputs at paths that are not allowed."""
+    """Check files: none is both read and written or written twice, and outputs are at paths that are allowed.
+
+    Raises:
+        UsageError: A file may not be used.
+    """
+    from ednabed.base.files import check_file
     from ednabed.reference.layout import check_outside
-    from ednabed.store.files import check_file
 
     if (*inputs, abundance).count(Path("-")) > 1:
         raise UsageError("standard input (-) can be given only once")
@@ -270,8 +288,8 @@ def check_paths(inputs: tuple[Path, ...], outputs: list[Path | None], abundance:
 
 def open_from(context: Context, reference: str | None, model: str | None, no_align: bool, criteria: Any) -> Classifier:
     """Open the classifier that ``classifier_options`` describe."""
-    from ednabed.api.identify import open_classifier
     from ednabed.taxonomy.assign import Criteria
+    from ednabed.workflows.identify import open_classifier
 
     return open_classifier(
         context.workspace,
@@ -282,21 +300,25 @@ def open_from(context: Context, reference: str | None, model: str | None, no_ali
     )
 
 
-class Tally:
-    """Counts the results of queries, and reports them on standard error.
+class TallyReport:
+    """Reports on standard error how queries were classified.
 
     Args:
         classifier: The classifier.
         things: The words for one query and for several.
+
+    Attributes:
+        tally: Counts the queries.
     """
 
-    def __init__(self, classifier: Classifier, things: tuple[str, str] = ("query", "queries")) -> None:
+    def __init__(self, classifier: Classifier, things: tuple[str, str]) -> None:
         from ednabed.taxonomy.calibration import SCHEMA
+        from ednabed.workflows.identify import Tally
 
         self._things = things
         self._classifier = classifier
-        self.counts: Counter[str] = Counter()
-        self._reversed = self._unrelated = 0
+        self._rejected = FirstNotices()
+        self.tally = Tally(lambda one: self._rejected.add(f"rejected: {one.id!r}: {one.note}"))
         calibration = classifier.calibration
         if calibration is not None and calibration.schema != SCHEMA:
             notice(
@@ -311,58 +333,24 @@ class Tally:
                 "'ednabed reference calibrate' calibrates it"
             )
 
-    def run(
-        self,
-        inputs: tuple[Path, ...],
-        samples: SampleTable | None = None,
-    ) -> Any:
-        """Yield each classified query of files. Raises InputError if a count table has none of them."""
-        from ednabed.api.identify import classify_files, file_samples, sample_of
+    def end(self, output: Path | None) -> None:
+        """Report the totals; ``output`` is the file with the results, None if there is none."""
+        from ednabed.store.assignment import STATUSES
 
-        files = file_samples(inputs)
-        for found in self.each(classify_files(self._classifier, inputs, show_progress=None)):
-            if samples is not None:
-                samples.add(found.assignment, sample_of(found.query, files), found.query.abundance)
-            yield found
-        if samples is not None:
-            samples.check()
-
-    def each(self, answers: Iterable[Classified]) -> Iterator[Classified]:
-        """Count and yield classified queries."""
-        for found in answers:
-            self.count(found)
-            yield found
-
-    def count(self, found: Classified) -> None:
-        """Count a query, and report it if it was rejected."""
-        assignment = found.assignment
-        self.counts[assignment.status] += 1
-        self._reversed += assignment.strand == "-"
-        self._unrelated += assignment.status == "unclassified" and not any(assignment.names)
-        if assignment.status == "rejected" and self.counts["rejected"] <= _MAX_SHOWN:
-            from ednabed.engine.progress import without_bars
-
-            with without_bars():
-                notice(f"rejected: {assignment.id!r}: {assignment.note}")
-
-    def summary(self, output: Path | None) -> None:
-        """Report the totals."""
-        from ednabed.store.assignments import STATUSES
-
-        if self.counts["rejected"] > _MAX_SHOWN:
-            notice(f"... and {self.counts['rejected'] - _MAX_SHOWN:,} more were rejected")
-        total = self.counts.total()
-        parts = ", ".join(f"{self.counts[status]:,} {status}" for status in STATUSES)
+        self._rejected.end("were rejected")
+        tally = self.tally
+        total = tally.statuses.total()
+        parts = ", ".join(f"{tally.statuses[status]:,} {status}" for status in STATUSES)
         notice(f"{total:,} {self._things[total != 1]}: {parts}" + (f"; in {output}" if output else ""))
         self._shares()
-        if self._reversed:
+        if tally.reversed:
             column = " (column strand)" if output else ""
-            notice(f"{self._reversed:,} are on the opposite strand to the reference{column}")
-        if self._unrelated:
+            notice(f"{tally.reversed:,} are on the opposite strand to the reference{column}")
+        if tally.unrelated:
             markers = [name for name in self._classifier.labels.markers if name]
             held = f" ({', '.join(markers)})" if markers else ""
             notice(
-                f"{self._unrelated:,} have no related sequence in the reference{held}; if they are of another marker, "
+                f"{tally.unrelated:,} have no related sequence in the reference{held}; if they are of another marker, "
                 "use a reference that contains it"
             )
 
@@ -387,12 +375,13 @@ class Tally:
 
 def _write_about(classifier: Classifier, output: Path, tally: Tally, align: bool) -> None:
     """Write a file next to the results that records how they were obtained."""
-    from ednabed.api.identify import about
-    from ednabed.store.files import to_json, write_atomic
+    from ednabed.base.atomic import write_atomic
+    from ednabed.base.sealed import to_json
+    from ednabed.workflows.identify import about
 
     # There is no file next to a pipe or a device.
     if output.is_file():
-        write_atomic(about_path(output), to_json(about(classifier, tally.counts, align=align)))
+        write_atomic(about_path(output), to_json(about(classifier, tally.statuses, align=align)))
 
 
 def about_path(output: Path) -> Path:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from ednabed.base.text import aligned
 from ednabed.cli.console import console, log
 from ednabed.errors import UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ednabed.models.spec import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
+_MAX_NOTICES = 20
 
 
 class SharedOption(click.Option):
@@ -125,6 +127,27 @@ def problem(text: str) -> None:
     log.error("%s", text)
 
 
+class FirstNotices:
+    """Writes the first of many similar lines to standard error, and how many more there are; the results list all."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self, text: str) -> None:
+        """Write a line if it is one of the first 20."""
+        from ednabed.engine.progress import without_bars
+
+        self._count += 1
+        if self._count <= _MAX_NOTICES:
+            with without_bars():
+                notice(text)
+
+    def end(self, what: str) -> None:
+        """Write how many lines were omitted, if any; ``what`` completes the sentence, such as ``were rejected``."""
+        if self._count > _MAX_NOTICES:
+            notice(f"... and {self._count - _MAX_NOTICES:,} more {what}")
+
+
 def emit(text: str) -> None:
     """Print a result on standard output."""
     click.echo(text)
@@ -137,16 +160,7 @@ def emit_json(value: Any) -> None:
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Return a table for reading, with two spaces between the columns."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [header, *rows])
-    return "\n".join(lines)
-
-
-def human_bytes(n: int) -> str:
-    """Format a size in decimal units: 1.9 GB."""
-    from ednabed.store import files
-
-    return files.human_bytes(n)
+    return "\n".join(aligned([header, *rows]))
 
 
 def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -167,11 +181,12 @@ output_options = options(
     ),
     click.option(
         "--verbose", is_flag=True, cls=SharedOption,
-        help="Also show the inputs, the device, the time of each stage, and the defaults taken from a file.",
+        help="Also show the inputs, the device, the time of each stage, and the defaults taken from ednabed.toml.",
     ),
     click.option(
         "--log", "log_file", type=click.Path(dir_okay=False, path_type=Path), cls=SharedOption,
-        help="Also append standard error to this file, with times; notices are included even with --quiet.",
+        help="Also append all messages (standard error) to this file, with times; it gets the notices even with "
+        "--quiet.",
     ),
 )  # fmt: skip
 
@@ -187,7 +202,7 @@ def _with_hidden_output(function: F) -> F:
 
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), cls=SharedOption,
-    help="Maximum number of threads; it does not affect the result. Default: all cores available to the process.",
+    help="Maximum number of threads; results do not depend on it. Default: all cores available to the process.",
 )  # fmt: skip
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
@@ -208,51 +223,58 @@ model_option = click.option(
 policy_options = options(
     click.option(
         "--layer", type=int, cls=SharedOption,
-        help="Hidden state to pool, from 0 (embeddings) to the number of blocks (default).",
+        help="Hidden state to pool, for models with layers: from 0 (token embeddings) to the number of blocks "
+        "(default).",
     ),
     click.option(
         "--pooling", cls=SharedOption,
-        help="mean (including the class token), mean-no-cls or cls. Default: that of the model.",
+        help="How token vectors become one vector, for models with layers: mean (including the class token), "
+        "mean-no-cls (without it) or cls (the class token alone). Default: that of the model.",
     ),
-    click.option("--max-tokens", type=int, cls=SharedOption, help="Use a lower token limit than that of the model."),
+    click.option(
+        "--max-tokens", type=int, cls=SharedOption,
+        help="Maximum tokens per sequence. Default: the limit of the model, which may not be exceeded.",
+    ),
     click.option(
         "--strand", type=click.Choice(["given", "both"]), default="given", show_default=True, cls=SharedOption,
-        help="both: average the vectors of the two strands.",
+        help="given: use the sequence as it is; both: average its vector and that of its reverse complement. This has "
+        "no effect with barcode-1, which gives both the same vector.",
     ),
     click.option(
         "--long", type=click.Choice(["truncate", "window", "reject"]), default="truncate", show_default=True,
         cls=SharedOption,
-        help="How to treat sequences above the token limit.",
+        help="Treatment of sequences above the token limit. truncate: use the first tokens; window: average over "
+        "consecutive windows; reject: reject the record. barcode-1 has no limit.",
     ),
     click.option(
         "--alphabet", type=click.Choice(["iupac", "strict"]), default="iupac", show_default=True, cls=SharedOption,
-        help="iupac: ambiguity codes become N; strict: records with ambiguity codes are rejected.",
+        help="iupac: ambiguity codes such as R and Y become N; strict: records with such codes are rejected.",
     ),
 )  # fmt: skip
 
 device_options = options(
     click.option(
         "--gpu/--cpu", "use_gpu", default=None, cls=SharedOption,
-        help="Force the device. Default: the best one available.",
+        help="Force the GPU or the CPU. Default: the best device available. barcode-1 always runs on the CPU.",
     ),
     click.option(
         "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
-        cls=SharedOption, help="Precision of matrix products.",
+        cls=SharedOption, help="Number format of matrix products; auto: chosen for the device.",
     ),
 )  # fmt: skip
 
 assignments_option = click.option(
     "--assignments", metavar="NONE|BUILD|FILE",
-    help="Names for records without a lineage of their own: assignments from this BUILD of a reference, kept next "
-    "to their runs (see 'ednabed runs show'); a FILE written by classify (TSV or .jsonl); or NONE. Default: the "
-    "newest assignments kept next to each run.",
+    help="Names for records without a lineage of their own. BUILD: assignments that 'classify --run' kept next to "
+    "their runs, from this build of a reference ('ednabed runs show' lists them); FILE: a file written by classify "
+    "(TSV or .jsonl); NONE: no names. Default: the newest assignments kept next to each run.",
 )  # fmt: skip
 
 batch_size_option = click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     cls=SharedOption,
-    help="Maximum sequences per batch. Default: limited by tokens.",
+    help="Maximum sequences per batch. Default: a batch is limited only by its number of tokens.",
 )
 
 
@@ -266,7 +288,7 @@ def policy_of(options_: dict[str, Any]) -> Policy:
 
 
 def check_text(*texts: str | None) -> None:
-    """Refuse arguments that are not valid UTF-8, because no name in a store can match them."""
+    """Raise UsageError for arguments that are not valid UTF-8, because no name in a store can match them."""
     for text in texts:
         try:
             (text or "").encode()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ednabed.base.text import human_bytes
 from ednabed.cli.common import (
     Context,
     emit,
     emit_json,
-    human_bytes,
     json_option,
     notice,
     pass_context,

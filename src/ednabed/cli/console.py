@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from ednabed import __version__
+from ednabed.base.version import __version__
 from ednabed.cli.words import in_options
 from ednabed.errors import UsageError
 

@@ -46,10 +46,10 @@ def dashboard(
     max_upload: int,
     browser: bool | None,
 ) -> None:
-    """Serve a local page with studies, map, search, identify and discover. Ctrl-C stops it.
+    """Serve a local page for people who do not use a terminal.
 
-    The page does not need the internet, and other machines cannot reach it by default. Jobs continue when the page is
-    closed.
+    It shows studies, maps, searches, names and candidate taxa, and Ctrl-C stops it. The page does not need the
+    internet, and other machines cannot reach it by default. Jobs continue when the page is closed.
 
     \b
     Example:

@@ -8,34 +8,36 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.classify import Tally, check_paths, judging_options, open_from
-from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context, table
+from ednabed.cli.classify import DISTINCT, TallyReport, check_paths, judging_options, open_from, source_options
+from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context, table, threads_option
 
 if TYPE_CHECKING:
-    from ednabed.api.discover import Discovery
     from ednabed.taxonomy.candidate_taxon import CandidateTaxon
+    from ednabed.workflows.discover import Discovery
 
 # Maximum groups that are shown on standard output; the files contain all of them.
 _MAX_SHOWN = 20
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@judging_options
-@click.option(
-    "--identity", type=click.FloatRange(50, 100), default=97.0, show_default=True,
-    help="Minimum identity of a sequence to the representative of its group, in percent.",
-)  # fmt: skip
-@click.option(
-    "--abundance", type=click.Path(path_type=Path),
-    help="Count table (features by samples, TSV or CSV). Default: counts in the records, else one read each.",
-)  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed of the map.")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
+@source_options
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the results. Default: discovery in the workspace. Files written there by discover are replaced; "
     "other files are kept.",
 )  # fmt: skip
+@click.option(
+    "--abundance", type=click.Path(path_type=Path),
+    help="Count table (features by samples, TSV or CSV). Default: counts in the records, else one read each.",
+)  # fmt: skip
+@click.option(
+    "--identity", type=click.FloatRange(50, 100), default=97.0, show_default=True,
+    help="Minimum identity of a sequence to the representative of its group, in percent.",
+)  # fmt: skip
+@judging_options
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed of the map.")
+@threads_option
 @json_option
 @pass_context
 def discover(
@@ -51,24 +53,27 @@ def discover(
     as_json: bool,
     **criteria: Any,
 ) -> None:
-    """Find candidate taxa among sequences that are not in a reference.
+    """Find candidate taxa that a reference lacks.
 
-    Sequences that are not in the labelled reference are grouped, and each group gets a false discovery rate. INPUT is
-    as for classify. Identical sequences count once. The results are candidates.tsv, candidates.fasta (representatives),
-    members.tsv and report.html (a page with a map). A group is a candidate if its genus, or a broader taxon, is not in
-    the reference; if only its species is absent, it may well be a described one. p is the probability that a sequence
-    appears this new if its taxon of the rank shown is in the reference; q is the false discovery rate over all
-    distinct sequences. The table also counts the genera and species that the reference has in the next higher taxon.
-    The reference must be calibrated. If several files are read and records do not name a sample, each file is a sample;
-    files of the same name are distinguished by their folders.
+    INPUT is as for classify. Sequences whose taxon is not in the labelled reference are grouped by identity; identical
+    sequences count once. A group is a candidate taxon if its genus, or a broader taxon, is not in the reference. If
+    only its species is absent, it is listed but is no candidate, because it may well be a described species. The
+    reference must be calibrated, which consolidate does. If several files are read, records without a sample are
+    counted under the names of their files.
+
+    The results are report.html (a page with a map; begin here), candidates.tsv (the groups), candidates.fasta (the
+    representative sequence of each group) and members.tsv (the records of each group). p is the probability that a
+    sequence appears this new although its taxon of the rank shown is in the reference; q is the false discovery rate
+    over all distinct sequences. In the table that is printed, 'within' is the next higher taxon, and 'taxa in
+    reference' counts the genera and species that the reference has in it.
 
     \b
     Example:
       ednabed discover asvs.fasta --abundance counts.tsv --output discovery
     """
-    from ednabed.api.discover import check_calibrated, discover_files
     from ednabed.export.discovery import FILES, check_folder
     from ednabed.sequences.counts import read_count_table
+    from ednabed.workflows.discover import check_calibrated, discover_files
 
     folder = context.workspace / "discovery" if output is None else output
     check_folder(folder)
@@ -78,14 +83,14 @@ def discover(
         notice(f"{abundance}: {note}")
     classifier = open_from(context, reference, model, False, criteria)
     check_calibrated(classifier)
-    tally = Tally(classifier, ("distinct sequence", "distinct sequences"))
+    report = TallyReport(classifier, DISTINCT)
     found = discover_files(
-        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, on_result=tally.count,
+        classifier, inputs, folder, counts=counts, identity=identity, seed=seed, on_result=report.tally.add,
         show_progress=None,
     )  # fmt: skip
     # A sequence and its reverse complement now count as one.
-    tally.counts = Counter({**found.sequences, "rejected": found.rejected})
-    tally.summary(None)
+    report.tally.statuses = Counter({**found.sequences, "rejected": found.rejected})
+    report.end(None)
     _report_counts(found)
     if as_json:
         emit_json(_facts(found, folder, classifier.criteria.alpha))
@@ -111,7 +116,7 @@ def discover(
 
 
 def _row(one: CandidateTaxon) -> list[str]:
-    from ednabed.store.files import clean
+    from ednabed.base.text import clean
 
     nearest = one.representative.assignment
     cells = [

@@ -31,28 +31,43 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option("--dataset", help="Name of the study; its runs are folders named after the time. Default: default.")
+@click.option(
+    "--dataset",
+    help="Name of the study; the run becomes a folder in it, named after the date and time. Default: a study named "
+    "'default'.",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder of the run, relative to the workspace or absolute, instead of a dataset.",
+    help="Folder for the run, relative to the workspace or absolute, instead of one in a --dataset.",
 )
-@click.option("--labels", type=click.Path(path_type=Path), help="TSV or CSV with ids and lineages, joined by id.")
+@click.option(
+    "--labels", type=click.Path(path_type=Path),
+    help="Lineages (taxonomy) of the records, joined by id: TSV, CSV or .qza.",
+)  # fmt: skip
 @click.option(
     "--abundance", type=click.Path(path_type=Path), multiple=True, metavar="TABLE",
-    help="Read counts per feature and sample, joined by id: TSV, CSV, BIOM, .qza, mothur or DADA2; may be repeated.",
+    help="Count table (reads per feature and sample), joined by id: TSV, CSV, BIOM, .qza, mothur or DADA2; may be "
+    "repeated.",
 )  # fmt: skip
-@click.option("--no-counts", is_flag=True, help="Ignore counts per sample in an INPUT, and read only its sequences.")
+@click.option(
+    "--no-counts", is_flag=True, help="If an INPUT also has counts per sample, ignore them and read only its sequences."
+)
 @click.option(
     "--samples", type=click.Path(path_type=Path),
-    help="TSV or CSV with the latitude, longitude, date, … of samples, joined to the records by sample.",
+    help="Sample metadata (latitude, longitude, date, …), joined by the name of the sample: TSV or CSV.",
 )  # fmt: skip
 @keep_placeholders_option
-@click.option("--max-sequences", type=click.IntRange(min=1), help="Stop after N accepted records.")
+@click.option(
+    "--max-sequences", type=click.IntRange(min=1), help="Stop after this number of accepted records. Default: no limit."
+)
 @click.option(
     "--min-length", type=click.IntRange(min=1), default=20, show_default=True, help="Minimum sequence length, in bases."
 )
-@click.option("--no-resume", is_flag=True, help="Discard unfinished work, and create a new run even if one exists.")
+@click.option(
+    "--no-resume", is_flag=True,
+    help="Discard the work of an interrupted command, and create a new run even if the same input already has one.",
+)  # fmt: skip
 @model_option
 @device_options
 @batch_size_option
@@ -81,15 +96,16 @@ def embed(
     as_json: bool,
     **policy: Any,
 ) -> None:
-    """Embed sequences and store the vectors as a run.
+    """Compute the vectors of sequences, and store them as a run.
 
     INPUT is FASTA, FASTQ, TSV, CSV or Parquet (also .gz, .zst), a QIIME 2 artifact, or - for standard input. A run is a
-    folder with one vector per record, the records, the rejected records with reasons, and the provenance. Run the same
-    command again after an interruption to compute only what is missing.
+    folder with the records, one vector per record, the rejected records with reasons, and the provenance (model,
+    settings, inputs). A vector is the list of numbers that the model computes from a sequence; similar sequences have
+    similar vectors. If the command is interrupted, run it again: it computes only what is missing.
 
-    With --abundance, the run has one record per feature and sample with reads. A table that also contains the sequences
-    (a DADA2 sequence table, an nf-core/ampliseq table) needs no INPUT; features that are named by their sequences
-    get the MD5 sums of the sequences as ids.
+    With --abundance, the run has one record for each feature (ASV, OTU) in each sample where it has reads. A table that
+    also contains the sequences (a DADA2 sequence table, an nf-core/ampliseq table) needs no INPUT. If its features are
+    named by their sequences, the MD5 sums of the sequences become the ids.
 
     \b
     Example:
@@ -127,31 +143,33 @@ def embed(
     except UndecidedCounts as error:
         raise InputError(f"{error} (--abundance {error.given} or --no-counts)") from error
     seconds = time.monotonic() - started
-    manifest = result.run.manifest
-    assert manifest is not None
     if as_json:
-        emit_json(
-            {
-                "run": str(result.run.folder),
-                "dataset": manifest.dataset,
-                "run_id": manifest.run_id,
-                "existed": result.existed,
-                "model": manifest.spec.model,
-                "fingerprint": manifest.spec.fingerprint,
-                "dimension": manifest.spec.dimension,
-                "counts": manifest.counts,
-                "computed": result.computed,
-                "taken_up": result.taken_up,
-                "compute": manifest.compute,
-                "seconds": round(seconds, 2),
-            }
-        )
+        emit_json(_facts(result, seconds))
         return
     if result.existed:
         notice(
             "the same input has already been embedded by this model; nothing was done (--no-resume creates a new run)"
         )
     _print(result, seconds, has_labels=labels is not None)
+
+
+def _facts(result: RunResult, seconds: float) -> dict[str, Any]:
+    manifest = result.run.manifest
+    assert manifest is not None
+    return {
+        "run": str(result.run.folder),
+        "dataset": manifest.dataset,
+        "run_id": manifest.run_id,
+        "existed": result.existed,
+        "model": manifest.spec.model,
+        "fingerprint": manifest.spec.fingerprint,
+        "dimension": manifest.spec.dimension,
+        "counts": manifest.counts,
+        "computed": result.computed,
+        "taken_up": result.taken_up,
+        "compute": manifest.compute,
+        "seconds": round(seconds, 2),
+    }
 
 
 def _print(result: RunResult, seconds: float, *, has_labels: bool) -> None:

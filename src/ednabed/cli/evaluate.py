@@ -15,6 +15,8 @@ from ednabed.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from ednabed.evaluate.predictions import Method
+    from ednabed.models.base import Embedder
+    from ednabed.reference.opened import Reference
 
 
 # ``evaluate.methods.METHOD_NAMES``, which takes long to import.
@@ -97,18 +99,16 @@ def evaluate(
     """
     from threadpoolctl import threadpool_limits
 
-    from ednabed.engine.open import open_embedder
+    from ednabed.base.atomic import write_atomic
+    from ednabed.base.sealed import to_json
     from ednabed.engine.threads import cores
     from ednabed.evaluate.accuracy import evaluate as run
-    from ednabed.evaluate.methods import installed
-    from ednabed.evaluate.own import EdnabedMethod, labelled_records
+    from ednabed.evaluate.ednabed_method import labelled_records
     from ednabed.evaluate.report import to_markdown
     from ednabed.evaluate.splits import split, write_records
     from ednabed.evaluate.unseen import read_ids
     from ednabed.reference import layout
     from ednabed.reference.opened import open_reference
-    from ednabed.search.queries import embedder_for
-    from ednabed.store.files import to_json, write_atomic
 
     if no_crops and crops:
         raise UsageError("--crop and --no-crops exclude each other; omit one of them")
@@ -119,33 +119,19 @@ def evaluate(
     if not records:
         markers = ", ".join(sorted({name for run in opened.manifest.runs for name in run.markers if name})) or "none"
         raise InputError(f"{opened.name} has no labelled record of marker {marker!r}; its markers are: {markers}")
+    parted = split(records, queries=queries, seed=seed, unseen=unseen_ids)
     if training_to is not None:
-        parted = split(records, queries=queries, seed=seed, unseen=unseen_ids)
         write_records(training_to, parted.training)
         emit(f"{len(parted.training):,} of {parted.records:,} records, seed {seed}, {queries} queries: {training_to}")
         return
-    if models:
-        embedders = [open_embedder(name) for name in dict.fromkeys(models)]
-    else:
-        embedders = [embedder_for(opened.spec, opened.name)]
-        if opened.spec.model != "kmer6":
-            embedders.append(open_embedder("kmer6"))
-    methods: list[Method] = []
-    for embedder in embedders:
-        methods.append(EdnabedMethod(embedder, reference_name=opened.name))
-        if vectors_only:
-            methods.append(EdnabedMethod(embedder, align=False, reference_name=opened.name))
-    if not no_others:
-        others, absent = installed()
-        methods += [method for method in others if method.name not in without]
-        for sentence in absent:
-            notice(sentence)
+    embedders = _embedders(opened, models)
+    methods = [*_ednabed_methods(embedders, opened.name, vectors_only), *([] if no_others else _other_methods(without))]
     threads = cores()
     chosen = (None,) if no_crops else (None, *(crops or (313, 150)))
     with threadpool_limits(threads):
         result = run(
-            records, methods, queries=queries, seed=seed, crops=chosen, threads=threads, title=marker or opened.name,
-            command=_command(), embedders=embedders, unseen=unseen_ids,
+            parted, methods, crops=chosen, threads=threads, title=marker or opened.name, command=_command(),
+            embedders=embedders,
         )  # fmt: skip
     for name, reason in result.failures.items():
         notice(f"{name} is omitted: {reason}")
@@ -155,6 +141,34 @@ def evaluate(
         emit_json(result.to_dict())
     elif output is None:
         emit(to_markdown(result))
+
+
+def _embedders(reference: Reference, models: tuple[str, ...]) -> list[Embedder]:
+    """Return the requested models; without a request, that of the reference, and kmer6."""
+    from ednabed.engine.open import open_embedder
+    from ednabed.search.queries import embedder_for
+
+    if models:
+        return [open_embedder(name) for name in dict.fromkeys(models)]
+    embedder = embedder_for(reference.spec, reference.name)
+    return [embedder] if reference.spec.model == "kmer6" else [embedder, open_embedder("kmer6")]
+
+
+def _ednabed_methods(embedders: list[Embedder], name: str, vectors_only: bool) -> list[Method]:
+    from ednabed.evaluate.ednabed_method import EdnabedMethod
+
+    ways = (True, False) if vectors_only else (True,)
+    return [EdnabedMethod(embedder, align=align, reference_name=name) for embedder in embedders for align in ways]
+
+
+def _other_methods(without: tuple[str, ...]) -> list[Method]:
+    """Return the installed programs, and report those that are not installed."""
+    from ednabed.evaluate.methods import installed
+
+    others, absent = installed()
+    for sentence in absent:
+        notice(sentence)
+    return [method for method in others if method.name not in without]
 
 
 def _command() -> str:

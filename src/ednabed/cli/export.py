@@ -87,7 +87,7 @@ def export(
     per_sample: bool,
     as_json: bool,
 ) -> None:
-    """Write records, names and vectors in the formats of other programs.
+    """Export records, names and vectors for other programs.
 
     fasta: sequences with ;size=, for VSEARCH and others. tsv, parquet: records with all their columns. h5ad: AnnData
     with the vectors, for scanpy. qiime2: a folder with taxonomy, feature table (TSV, BIOM) and sequences; qza: the same
@@ -109,10 +109,10 @@ def export(
       ednabed export --dataset lake_2026 --where "marker = '12S'" --format mdt --output lake.xlsx
     """
     from ednabed.api import get_data_manager
-    from ednabed.api.exports import WITH_NAMES, export_records
-    from ednabed.api.names import find_assignments
     from ednabed.reference.loose import LooseRuns
     from ednabed.search.choice import Choice
+    from ednabed.workflows.exports import WITH_NAMES, ExportOptions, export_records
+    from ednabed.workflows.names import find_assignments
 
     if reference is not None and runs:
         raise UsageError("--reference and --run exclude each other; omit one of them")
@@ -124,10 +124,9 @@ def export(
     assigned = None
     if format_ in WITH_NAMES or assignments is not None:
         assigned = find_assignments(collection, context.workspace, assignments)
-    done = export_records(
-        collection, output, format_, choice=Choice(datasets=datasets, where=where), assigned=assigned, ids=ids,
-        occurrences=occurrences, obsm=obsm, by_sample=by_sample, biom=not no_biom, per_sample=per_sample, dataset=about,
-    )  # fmt: skip
+    options = ExportOptions(ids, occurrences, obsm, by_sample, not no_biom, per_sample, about)
+    choice = Choice(datasets=datasets, where=where)
+    done = export_records(collection, output, format_, choice=choice, assigned=assigned, options=options)
     for note in done.notes:
         notice(note)
     if as_json:

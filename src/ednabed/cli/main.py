@@ -20,7 +20,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ednabed import __version__
+from ednabed.base.version import __version__
 from ednabed.cli.classify import classify
 from ednabed.cli.common import Context, output_options, threads_option
 from ednabed.cli.compress import compress
@@ -56,26 +56,31 @@ _GRACE_SECONDS = 30.0
     default=Path(),
     envvar="EDNABED_WORKSPACE",
     show_envvar=True,
-    help="Folder with runs, tables and references. Default: the current folder.",
+    help="Folder that contains the runs, references and tables. Default: the current folder.",
 )
 @click.option(
     "--progress",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write progress to this file as JSON, for other programs: doing, done, total, unit, rate, seconds.",
+    help="Write the progress to this file for other programs, as JSON with the keys doing, done, total, unit, rate and "
+    "seconds.",
 )
 @output_options
 @threads_option
 @click.option("--until-stdin-ends", is_flag=True, hidden=True, help="End when standard input ends (see dashboard).")
-@click.option("--debug", is_flag=True, help="Show the traceback if an error occurs.")
+@click.option("--debug", is_flag=True, help="Show the Python traceback if an error occurs.")
 @click.version_option(__version__, prog_name="ednabed")
 @click.pass_context
 def cli(
     ctx: click.Context, /, workspace: Path, progress: Path | None, until_stdin_ends: bool, debug: bool, **output: Any
 ) -> None:
-    """Turn environmental-DNA sequences into vectors; store, search and classify them.
+    """Turn environmental-DNA (eDNA) sequences into vectors; store, search and classify them.
 
-    --quiet, --verbose, --log and --threads may also follow the command name. The file ednabed.toml in the workspace
-    sets defaults for options.
+    The usual order: 'embed' stores the sequences of a file, with their vectors, as a run; 'consolidate' builds a
+    searchable reference from runs; 'search' finds the most similar sequences in it. 'classify' and 'discover' need a
+    labelled reference, that is, one whose records have lineages.
+
+    'ednabed COMMAND -h' explains a command. --quiet, --verbose, --log and --threads may also follow the command name.
+    The file ednabed.toml in the workspace sets defaults for options.
     """
     given = {name: (value, ctx.get_parameter_source(name) or ParameterSource.DEFAULT) for name, value in output.items()}
     # Errors before a command begins are logged, too.

@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import (
-    Context,
-    emit,
-    emit_json,
-    human_bytes,
-    json_option,
-    notice,
-    pass_context,
-    table,
-    threads_option,
-)
+from ednabed.base.text import human_bytes
+from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context, table, threads_option
 from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError
 

@@ -9,34 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ednabed.cli.common import (
-    Context,
-    emit,
-    emit_json,
-    human_bytes,
-    json_option,
-    notice,
-    pass_context,
-    table,
-    threads_option,
-)
+from ednabed.base.text import human_bytes
+from ednabed.cli.calibration_text import calibration_lines
+from ednabed.cli.common import Context, emit, emit_json, json_option, notice, pass_context, table, threads_option
 from ednabed.cli.consolidate import index_text
 from ednabed.cli.words import in_options
 from ednabed.errors import EdnabedError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from ednabed.reference.manifest import ReferenceManifest
-    from ednabed.taxonomy.calibration import Calibration
 
 reference_option = click.option(
     "--reference",
-    help="Folder of a reference, or the name of a build of any reference. Default: data/reference in the workspace.",
+    help="Folder of a reference, or the name that 'ednabed reference tag' gave to a build. Default: data/reference in "
+    "the workspace.",
 )
 
 
 @click.group("reference")
 def reference_group() -> None:
-    """Show, verify, calibrate and map references, and name their builds."""
+    """Show, verify, calibrate and map references; name builds."""
 
 
 @reference_group.command()
@@ -50,11 +42,11 @@ def show(context: Context, reference: str | None, as_json: bool) -> None:
     Example:
       ednabed reference show
     """
-    from ednabed.reference import layout
+    from ednabed.reference import build_names, layout
 
     folder, name = layout.find_reference(context.workspace, reference)
     manifest = layout.open_manifest(folder, name)
-    previous = layout.read_previous(folder).get(manifest.build) if name is None else None
+    previous = build_names.read_previous(folder).get(manifest.build) if name is None else None
     if as_json:
         parts = [asdict(part) for part in manifest.runs]
         emit_json({"reference": str(folder), **_summary(manifest), "previous": previous, "runs": parts})
@@ -101,8 +93,8 @@ def verify(context: Context, reference: str | None, as_json: bool) -> None:
     Example:
       ednabed reference verify
     """
-    from ednabed.api.verify import verify_reference
     from ednabed.reference import layout
+    from ednabed.workflows.verify import verify_reference
 
     folder, name = layout.find_reference(context.workspace, reference)
     faults = [in_options(fault) for fault in verify_reference(folder, name)]
@@ -151,14 +143,14 @@ def list_(context: Context, as_json: bool) -> None:
     Example:
       ednabed reference list
     """
-    from ednabed.reference import layout
+    from ednabed.reference import build_names, layout
 
     rows: list[dict[str, Any]] = []
     for folder in layout.reference_folders(context.workspace):
         path = folder.relative_to(context.workspace).as_posix()
         entries: list[tuple[str | None, str]] = [(None, path)]
         try:
-            entries += [(name, f"{path}/{name}") for name in layout.read_names(folder)]
+            entries += [(name, f"{path}/{name}") for name in build_names.read_names(folder)]
         except EdnabedError as error:
             notice(str(error))
         for name, address in entries:
@@ -271,7 +263,9 @@ def _cell(row: dict[str, Any], key: str) -> str:
 
 @reference_group.command()
 @reference_option
-@click.option("--model", help="Model of the reference, by name or folder. Default: the model named in it.")
+@click.option(
+    "--model", help="Model of the reference, by name or folder. Default: the model that is recorded in the reference."
+)
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed for the queries."
 )
@@ -306,10 +300,10 @@ def calibrate(
     Example:
       ednabed reference calibrate
     """
-    from ednabed.api.identify import calibrate_reference
     from ednabed.taxonomy.calibrate import QUERIES
     from ednabed.taxonomy.calibration import Group
     from ednabed.taxonomy.situations import KNOWN, SITUATIONS
+    from ednabed.workflows.identify import calibrate_reference
 
     opened, found, lacking = calibrate_reference(
         context.workspace,
@@ -337,54 +331,6 @@ def calibrate(
     emit(f"reference    {opened.folder}, build {found.build}")
     for line in calibration_lines(found):
         emit(line)
-
-
-def calibration_lines(found: Calibration) -> list[str]:
-    """Return lines that describe a calibration, for reading."""
-    from ednabed.taxonomy.calibration import Group
-    from ednabed.taxonomy.draws import COPIES
-    from ednabed.taxonomy.situations import SITUATIONS
-
-    lines = [f"calibrated   {found.created}, seed {found.seed}"]
-    for marker, group in found.groups.items():
-        drawn = ", ".join(
-            f"{count:,} {'copies' if level == 'copy' else f'without their {level}'}"
-            for level, count in group.draws.items()
-        )
-        lines.append(f"drawn        {marker or 'all markers'}: {drawn}")
-    for marker in found.groups:
-        share = found.copies.get(marker)
-        copies = (
-            f"{COPIES:.2f} of these assumed to be exact copies, because the reference has one record per sequence"
-            if share is None
-            else f"{share:.2f} of these exact copies, as counted in the records"
-        )
-        lines.append(
-            f"shares       {marker or 'all markers'}: {found.known:.2f} of queries assumed to be of known species "
-            f"(unless estimated from the queries), {copies}"
-        )
-        if isinstance(group := found.groups[marker], Group):
-            lacking = ", ".join(f"{name} {share:.2f}" for name, share in zip(SITUATIONS, group.shares, strict=True))
-            lines.append(f"lacking      {marker or 'all markers'}: {lacking}")
-    for marker in found.groups:
-        marker, facts = marker or "all", found.reliability["aligned"].get(marker or "all", {})
-        n_lines = len(lines)
-        for rank in ("species", "genus", "family"):
-            fact = facts.get(rank, {})
-            parts = []
-            if fact.get("calibration_error") is not None:
-                parts.append(f"calibration error {fact['calibration_error']:.3f}")
-            if "falsely_absent_at_5_percent" in fact:
-                share = 100 * fact["falsely_absent_at_5_percent"]
-                parts.append(f"{share:.1f} % falsely absent at a level of 5 %")
-            if parts:
-                lines.append(f"{rank:<12} {marker}: {', '.join(parts)}")
-        if len(lines) == n_lines:
-            lines.append(
-                f"unknown      {marker}: the accuracy of the calibration, because there are too few species, genera "
-                "and families to calibrate with some and measure on others; add labelled records of other taxa"
-            )
-    return lines
 
 
 @reference_group.command("map")
@@ -417,9 +363,9 @@ def map_(
     """
     import time
 
-    from ednabed.api.maps import map_reference
+    from ednabed.maps.make import DEFAULT_LANDMARKS
     from ednabed.reference.layout import MAP
-    from ednabed.taxonomy.sequence_map import DEFAULT_LANDMARKS
+    from ednabed.workflows.maps import map_reference
 
     begun = time.monotonic()
     opened, found = map_reference(

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
+from ednabed.base.text import human_bytes
 from ednabed.cli.common import (
     Context,
     assignments_option,
     emit,
     emit_json,
-    human_bytes,
     json_option,
     notice,
     pass_context,
@@ -92,7 +92,8 @@ def show(context: Context, run: str, as_json: bool) -> None:
     """
     import json
 
-    from ednabed.store.assignments import STATUSES, survey_kept
+    from ednabed.store.assignment import STATUSES
+    from ednabed.store.assignments import survey_kept
     from ednabed.store.runs import find_run
 
     found = find_run(context.workspace, run)
@@ -168,10 +169,10 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
     Example:
       ednabed runs verify lake_2026
     """
-    from ednabed.api.verify import verify_kept_files
     from ednabed.dashboard.jobs import Jobs
     from ednabed.store.assignments import verify_kept
     from ednabed.store.runs import Run, find_run, runs_root, walk_runs
+    from ednabed.workflows.verify import verify_kept_files
 
     folders = [find_run_folder(context, name, find_run) for name in names]
     folders = folders or walk_runs(runs_root(context.workspace))
@@ -232,9 +233,9 @@ def map_(
     Example:
       ednabed runs map lake_2026
     """
-    from ednabed.api.maps import map_runs
-    from ednabed.api.names import find_assignments
-    from ednabed.api.points import row_facts
+    from ednabed.workflows.maps import map_runs
+    from ednabed.workflows.names import find_assignments
+    from ednabed.workflows.points import row_facts
 
     collection, found = map_runs(context.workspace, names, seed=seed, refit=refit)
     source = find_assignments(collection, context.workspace, assignments)
@@ -286,9 +287,10 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
       ednabed runs remove lake_2026/2026-05-01_09-30-00
       ednabed runs remove lake_2026/2026-05-01_09-30-00 --execute
     """
-    from ednabed.api.dependents import dependents_of
+    from ednabed.base.files import folder_bytes
     from ednabed.store.run_removal import finish_removal, removable_run, remove_run, unfinished_removals
     from ednabed.store.runs import runs_root
+    from ednabed.workflows.dependents import dependents_of
 
     root = runs_root(context.workspace)
     left = unfinished_removals(context.workspace, names)
@@ -304,7 +306,7 @@ def remove(context: Context, names: tuple[str, ...], execute: bool, force: bool,
         try:
             folder = removable_run(context.workspace, name)
             found = dependents_of(context.workspace, folder)
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            size = folder_bytes(folder)
             row: dict[str, Any] = {"run": name, "folder": str(folder), "bytes": size, **asdict(found)}
             row["map"] = None if found.map is None else str(found.map)
             row["faults"] = [in_options(fault) for fault in found.faults]

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from ednabed.base.text import human_bytes
 from ednabed.cli.common import (
     Context,
     batch_size_option,
     device_options,
     emit,
     emit_json,
-    human_bytes,
     json_option,
     keep_placeholders_option,
     model_option,
@@ -30,17 +30,17 @@ from ednabed.errors import UsageError
 db_options = options(
     click.option(
         "--db", envvar="EDNABED_DB", show_envvar=True,
-        help="Folder (relative to the current folder) or object-store address; its subfolder lancedb is also searched. "
-        "Default: data/lancedb in the workspace.",
+        help="LanceDB database: a folder (relative to the current folder) or an object-store address; its subfolder "
+        "lancedb is also searched. Default: data/lancedb in the workspace.",
     ),
     click.option(
         "--storage-option", "storage", multiple=True, metavar="KEY=VALUE",
-        help="Lance option for an object store; may be repeated.",
+        help="LanceDB option for an object store; may be repeated.",
     ),
 )  # fmt: skip
 
 vector_column_option = click.option(
-    "--vector-column", default="vector", show_default=True, help="Column that contains the vectors."
+    "--vector-column", default="vector", show_default=True, help="Column of the table that contains the vectors."
 )
 
 
@@ -52,9 +52,9 @@ def table_group() -> None:
     """
 
 
-def database_of(context: Context, db: str | None, storage: tuple[str, ...]) -> Any:
-    """Return the database that the options name."""
-    from ednabed.store.table import Database
+def chosen_database(context: Context, db: str | None, storage: tuple[str, ...]) -> Any:
+    """Return the database that the options name. Raises UsageError for a storage option that is not KEY=VALUE."""
+    from ednabed.tables.table import Database
 
     pairs = [option.partition("=") for option in storage]
     for key, equals, _ in pairs:
@@ -93,9 +93,9 @@ def import_(
     Example:
       ednabed table import barcodes.tsv.gz
     """
-    from ednabed.store.table_import import import_records
+    from ednabed.tables.importing import import_records
 
-    database = database_of(context, db, storage)
+    database = chosen_database(context, db, storage)
     result = import_records(
         database,
         [Path(name) for name in inputs],
@@ -169,31 +169,28 @@ def embed_(
       ednabed table embed --batch-size 64
     """
     from ednabed.engine.open import open_embedder
-    from ednabed.store.table import VectorColumns
-    from ednabed.store.table_embed import embed_table
+    from ednabed.tables.fill import embed_table
+    from ednabed.tables.table import VectorColumns
 
-    database = database_of(context, db, storage)
-    columns = VectorColumns(vector_column)
-    database.open()
+    table = chosen_database(context, db, storage).open(VectorColumns(vector_column))
     embedder = open_embedder(model, policy_of(policy), use_gpu=use_gpu, precision=precision)
     stats = embed_table(
-        database,
+        table,
         embedder,
         context.workspace,
-        columns=columns,
         batch_size=batch_size,
         max_sequences=max_sequences,
         min_length=min_length,
         resume=not no_resume,
     )
     if as_json:
-        emit_json({"db": database.address, **asdict(stats)})
+        emit_json({"db": table.database.address, **asdict(stats)})
         return
-    emit(f"table      {database.address}, {stats.rows:,} rows")
+    emit(f"table      {table.database.address}, {stats.rows:,} rows")
     emit(f"model      {stats.model}, fingerprint {stats.fingerprint[:12]} ({stats.device} {stats.precision})")
     emit(f"embedded   {stats.embedded:,} rows; {stats.pending:,} were pending")
     if stats.rejected:
-        emit(f"rejected   {stats.rejected:,}, reasons in column '{columns.reason}'")
+        emit(f"rejected   {stats.rejected:,}, reasons in column '{table.columns.reason}'")
     if stats.left:
         emit(f"remaining  {stats.left:,} pending rows")
     taken_up = f", {stats.taken_up:,} reused from an interrupted attempt" if stats.taken_up else ""
@@ -218,10 +215,11 @@ def index_(
     Example:
       ednabed table index
     """
-    from ednabed.store.table import VectorColumns
-    from ednabed.store.table_index import build_index
+    from ednabed.tables.index import build_index
+    from ednabed.tables.table import VectorColumns
 
-    info = build_index(database_of(context, db, storage), VectorColumns(vector_column), force=force)
+    table = chosen_database(context, db, storage).open(VectorColumns(vector_column))
+    info = build_index(table, force=force)
     if as_json:
         emit_json({**asdict(info), "reached": info.reached})
         return
@@ -252,13 +250,14 @@ def status_(context: Context, db: str | None, storage: tuple[str, ...], vector_c
       ednabed table status
     """
     from ednabed.models.spec import Spec
-    from ednabed.store.table import VectorColumns, survey
-    from ednabed.store.table_journal import rows_waiting
+    from ednabed.tables.journals import rows_waiting
+    from ednabed.tables.status import survey
+    from ednabed.tables.table import VectorColumns
 
-    database, columns = database_of(context, db, storage), VectorColumns(vector_column)
-    status = survey(database, columns)
+    table = chosen_database(context, db, storage).open(VectorColumns(vector_column))
+    status = survey(table)
     fingerprint = None if status.spec is None else Spec.from_dict(status.spec).fingerprint
-    waiting = 0 if fingerprint is None else rows_waiting(context.workspace, database, columns, fingerprint)
+    waiting = 0 if fingerprint is None else rows_waiting(context.workspace, table, fingerprint)
     if as_json:
         emit_json({**asdict(status), "waiting": waiting})
         return

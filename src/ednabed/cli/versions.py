@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def versions() -> None:
-    """Name embedding functions (v1.0), tag runs with them, and compare two."""
+    """Name embedding functions (v1.0), and compare two of them.
+
+    An embedding function is a model with its settings. Runs are tagged with the name of the function that computed
+    their vectors.
+    """
 
 
 versions.add_command(compare)
@@ -141,7 +145,7 @@ def auto_tag(context: Context, name: str | None, runs_root: Path | None, as_json
     Example:
       ednabed versions auto-tag
     """
-    from ednabed.store.version_runs import find_root, quoted
+    from ednabed.store.version_runs import find_root, quoted_path
     from ednabed.store.versions import auto_tag as tag_all
 
     done = tag_all(context.workspace, version=name, root=runs_root)
@@ -170,12 +174,12 @@ def auto_tag(context: Context, name: str | None, runs_root: Path | None, as_json
     for fingerprint, (model, runs) in done.unregistered.items():
         notice(
             f"there is no version for {model} (fingerprint {fingerprint[:12]}), which computed {', '.join(runs)}; "
-            f"register one: ednabed versions register --version NAME --run {quoted(runs[0])}"
+            f"register one: ednabed versions register --version NAME --run {quoted_path(runs[0])}"
         )
     if done.unknown:
         notice(
             f"created by older tools, so the model is unknown: {', '.join(done.unknown)}; if you know it: "
-            f"ednabed versions tag-run {quoted(done.unknown[0])} --version NAME --assume"
+            f"ednabed versions tag-run {quoted_path(done.unknown[0])} --version NAME --assume"
         )
     report_damaged(done.damaged)
     if done.damaged:

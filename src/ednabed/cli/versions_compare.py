@@ -62,7 +62,7 @@ def compare(
     Example:
       ednabed versions compare v1.0 v2.0
     """
-    from ednabed.evaluate.compare import compare_versions
+    from ednabed.evaluate.compare_versions import compare_versions
     from ednabed.store.version_runs import find_root
 
     found = compare_versions(
@@ -70,19 +70,20 @@ def compare(
     )
     report_damaged(found.damaged)
     root = find_root(context.workspace, runs_root)
-    for version, holding in zip(found.versions, found.holdings, strict=True):
+    for holding in found.holdings:
+        name = holding.version.name
         if holding.unmatched:
             notice(
-                f"{version.name}: runs without records, whose sequences cannot be matched: "
+                f"{name}: runs without records, whose sequences cannot be matched: "
                 f"{', '.join(holding.unmatched)}; embed their input again"
             )
         if holding.elsewhere:
             notice(
-                f"{version.name}: tagged runs that are not in {root} and were omitted: {', '.join(holding.elsewhere)}; "
+                f"{name}: tagged runs that are not in {root} and were omitted: {', '.join(holding.elsewhere)}; "
                 "give their folder with --runs-root DIR"
             )
         if not holding.runs:
-            notice(f"{version.name}: no runs in {root}; 'ednabed embed' with its model creates one")
+            notice(f"{name}: no runs in {root}; 'ednabed embed' with its model creates one")
     if as_json:
         emit_json(found.to_dict())
     else:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ednabed.base.sealed import Damaged, Seal, UnknownSchema
+from ednabed.base.times import utc_now
 from ednabed.engine.progress import SEAL as PROGRESS_SEAL
 from ednabed.errors import StoreError
 
@@ -89,7 +90,7 @@ class Job:
         """The equivalent command line for a terminal, quoted for this operating system."""
         if self.broken is not None:
             return ""
-        return quoted(["ednabed", "--workspace", str(workspace_of(self.folder)), *self.arguments])
+        return command_line(["ednabed", "--workspace", str(workspace_of(self.folder)), *self.arguments])
 
     @property
     def state(self) -> State:
@@ -241,7 +242,7 @@ def workspace_of(folder: Path) -> Path:
     return folder.parents[len(FOLDER.parts)]
 
 
-def quoted(words: Sequence[str]) -> str:
+def command_line(words: Sequence[str]) -> str:
     """Return words as a command line for the terminal of this operating system."""
     if os.name != "nt":
         return shlex.join(words)
@@ -256,7 +257,7 @@ def _for_windows(word: str) -> str:
 
 def now() -> str:
     """Return the current time (UTC) in the form used in the files of a job."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return utc_now("milliseconds")
 
 
 def parse_time(text: Any) -> datetime | None:

@@ -19,10 +19,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.atomic import write_atomic
+from ednabed.base.files import check_name
 from ednabed.base.sealed import Damaged, UnknownSchema
 from ednabed.dashboard.job import END, FOLDER, INPUTS, JOB, LOG, SEAL, Job, now, parse_time
 from ednabed.errors import StoreError, UsageError
-from ednabed.store.files import check_name, write_atomic
 
 _ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{6}")
 _DRAFT = timedelta(days=1)

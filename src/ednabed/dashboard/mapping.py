@@ -12,23 +12,24 @@ import numpy.typing as npt
 import streamlit as st
 
 from ednabed.api.manager import DataManager
-from ednabed.api.maps import read_map, read_runs_map
-from ednabed.api.names import assignments_state, find_assignments
-from ednabed.api.points import RowFacts, first_ids, row_facts
-from ednabed.api.status import ReferenceState
-from ednabed.dashboard.parts import ACTIVE, facts_of, job_panel, jobs, open_reference
-from ednabed.dashboard.plots import groups, sequence_map, shortened, text
+from ednabed.base.arrays import FloatArray
+from ednabed.base.text import shortened
+from ednabed.dashboard.parts import ACTIVE, cached_reference, facts_of, job_panel, jobs
+from ednabed.dashboard.plots import figure_text, groups, sequence_map
 from ednabed.dashboard.settings import settings
+from ednabed.dashboard.status import ReferenceState
 from ednabed.dashboard.texts import arrows, message
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError
-from ednabed.models.base import FloatArray
+from ednabed.maps.sequence_map import SequenceMap
 from ednabed.reference import layout
 from ednabed.reference.collection import Collection
 from ednabed.search.queries import embedder_for
 from ednabed.store.assignments import file_names
 from ednabed.store.runs import find_run
-from ednabed.taxonomy.sequence_map import SequenceMap
+from ednabed.workflows.maps import read_map, read_runs_map
+from ednabed.workflows.names import assignments_state, find_assignments
+from ednabed.workflows.points import RowFacts, first_ids, row_facts
 
 KIND = "map"
 MAX_POINTS = 50_000
@@ -88,7 +89,7 @@ def map_of(state: ReferenceState, assignments: str | None = None) -> Mapped | No
     from assignments (``names.find_assignments``).
     """
     assert state.manifest is not None
-    reference = open_reference(state)
+    reference = cached_reference(state)
     path = reference.folder / layout.MAP
     arguments = ["reference", "map", "--reference", state.address]
     if not path.is_file():
@@ -131,7 +132,7 @@ def _of_reference(
     files: tuple[str, ...],
     _state: ReferenceState,
 ) -> Mapped:
-    reference = open_reference(_state)
+    reference = cached_reference(_state)
     found = read_map(reference)
     if found is None:
         raise StoreError(f"the map of {address} was removed just now; reload the page")
@@ -234,11 +235,14 @@ def draw_map(
 
 def _hover(found: Mapped, rows: npt.NDArray[np.int64]) -> list[str]:
     facts = found.facts
-    shown = [text(shortened(arrows(lineage[2:]) or "no name below phylum", _MAX_LINEAGE)) for lineage in facts.lineages]
+    shown = [
+        figure_text(shortened(arrows(lineage[2:]) or "no name below phylum", _MAX_LINEAGE))
+        for lineage in facts.lineages
+    ]
     shown.append("no name")
     return [
-        f"<b>{text(shortened(name, _MAX_NAME))}</b><br>{shown[lineage]}<br>"
-        f"{text(facts.datasets[dataset])}, {records:,} records, {reads:,} reads"
+        f"<b>{figure_text(shortened(name, _MAX_NAME))}</b><br>{shown[lineage]}<br>"
+        f"{figure_text(facts.datasets[dataset])}, {records:,} records, {reads:,} reads"
         for name, lineage, dataset, records, reads in zip(
             found.ids[rows], facts.lineage[rows].tolist(), facts.dataset[rows].tolist(), facts.records[rows].tolist(),
             facts.reads[rows].tolist(), strict=True,

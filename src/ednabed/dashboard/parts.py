@@ -13,16 +13,17 @@ from typing import Any
 import streamlit as st
 
 from ednabed.api.manager import DataManager
-from ednabed.api.names import assignments_state, find_assignments
-from ednabed.api.points import RowFacts, row_facts
-from ednabed.api.status import ReferenceState, reference_states
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.jobs import Jobs
 from ednabed.dashboard.settings import settings
-from ednabed.dashboard.texts import cell, file_name, message, plain, time_text
+from ednabed.dashboard.status import ReferenceState, reference_states
+from ednabed.dashboard.texts import cell, file_name, literal, message, time_text
 from ednabed.errors import EdnabedError, InputError, StoreError
 from ednabed.reference.opened import Reference
 from ednabed.sequences import open_records
+from ednabed.workflows.names import assignments_state, find_assignments
+from ednabed.workflows.points import RowFacts, row_facts
+from ednabed.workflows.search import Searcher
 
 ACTIVE = ("waiting", "running")
 """States of jobs that have not ended."""
@@ -51,21 +52,26 @@ def shown_errors() -> Iterator[None]:
         st.error(message(str(error)))
     except OSError as error:
         log.exception("a part of the page failed")
-        st.error(plain(f"{error.filename or ''}: {error.strerror or error}; check the disk and its free space"))
+        st.error(literal(f"{error.filename or ''}: {error.strerror or error}; check the disk and its free space"))
     except Exception as error:
         # Streamlit's own signals (stop, rerun) are not subclasses of Exception.
         log.exception("a part of the page failed")
-        st.error(plain(f"This part of the page failed ({type(error).__name__}: {error}); the terminal shows where."))
+        st.error(literal(f"This part of the page failed ({type(error).__name__}: {error}); the terminal shows where."))
 
 
 def manager() -> DataManager:
-    """Return the ``DataManager`` of the workspace; all visits share it, with what the last search opened."""
-    return _manager(str(settings().workspace))
+    """Return the ``DataManager`` of the workspace."""
+    return DataManager(settings().workspace)
+
+
+def searcher() -> Searcher:
+    """Return the ``Searcher`` of the workspace; all visits share it, with what the last search opened."""
+    return _searcher(str(settings().workspace))
 
 
 @st.cache_resource(show_spinner=False)
-def _manager(workspace: str) -> DataManager:
-    return DataManager(workspace)
+def _searcher(workspace: str) -> Searcher:
+    return Searcher(Path(workspace))
 
 
 def sound_runs() -> list[str]:
@@ -124,7 +130,7 @@ def _reference_text(state: ReferenceState) -> str:
     return f"{counts['sequences']:,} sequences in {counts['records']:,} records, {state.manifest.spec.model}{suffix}"
 
 
-def open_reference(state: ReferenceState) -> Reference:
+def cached_reference(state: ReferenceState) -> Reference:
     """Return an opened reference, shared by all visits until it has another build."""
     assert state.manifest is not None
     return _opened(str(settings().workspace), state.address, state.manifest.build)
@@ -147,7 +153,7 @@ def facts_of(state: ReferenceState, assignments: str | None = None) -> RowFacts:
     """
     assert state.manifest is not None
     workspace = settings().workspace
-    files = assignments_state(open_reference(state), workspace, assignments)
+    files = assignments_state(cached_reference(state), workspace, assignments)
     return _facts(str(workspace), state.address, state.manifest.build, assignments, files)
 
 
@@ -192,7 +198,7 @@ def keep_uploads(folder: Path, uploads: Sequence[Any], first: int = 1) -> list[P
 
 @contextmanager
 def named_in_errors(path: Path, name: str) -> Iterator[None]:
-    """Replace a path by the original name of the file in the errors of the block."""
+    """Raise an InputError of the block again with the original name of the file instead of its path."""
     try:
         yield
     except InputError as error:
@@ -287,7 +293,7 @@ def _panel(job: Job, was_active: bool, unfolded: bool, section: str) -> None:
     progress = job.progress
     with st.container(border=True):
         left, right = st.columns([5, 1], vertical_alignment="center")
-        left.markdown(f"**{plain(job.title)}**: {_WORDS[state]}")
+        left.markdown(f"**{literal(job.title)}**: {_WORDS[state]}")
         if state in ACTIVE:
             if right.button("Cancel", key=f"cancel_{section}_{job.id}", width="stretch"):
                 job.cancel()
@@ -303,7 +309,7 @@ def _panel(job: Job, was_active: bool, unfolded: bool, section: str) -> None:
                 text = f"{progress.doing}: {progress.done:,}{of_total}, {time_text(progress.seconds)}{time_left}"
                 st.progress(share, text=text)
         elif state in ("failed", "lost", "broken"):
-            st.error(plain(job.error or _WORDS[state]))
+            st.error(literal(job.error or _WORDS[state]))
         with st.expander("Messages and command line", expanded=unfolded and state not in ACTIVE):
             st.code(job.command, language=None, wrap_lines=True)
             messages = "\n".join(text for text in (job.notices.strip(), job.output.strip()) if text)
@@ -320,7 +326,7 @@ def _panel(job: Job, was_active: bool, unfolded: bool, section: str) -> None:
 # -- tables and downloads ----------------------------------------------------------------------------------------------
 
 
-def table(columns: Mapping[str, Sequence[Any]], **options: Any) -> Any:
+def show_table(columns: Mapping[str, Sequence[Any]], **options: Any) -> Any:
     """Show a table; text in it is shown unchanged, except that no cell is a formula in a downloaded table."""
     shown = {name: [cell(v) if isinstance(v, str) else v for v in values] for name, values in columns.items()}
     return st.dataframe(shown, width="stretch", hide_index=True, **options)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.api.places import SampleLocation
-from ednabed.api.results import UNNAMED
-from ednabed.store.files import clean
+from ednabed.base.text import clean, shortened
+from ednabed.dashboard.places import SampleLocation
+from ednabed.dashboard.results import UNNAMED
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -30,7 +30,7 @@ _COASTLINE = Path(__file__).with_name("data") / "coastline.json"
 _BARE = {"visible": False, "showgrid": False, "zeroline": False}
 
 
-def text(value: str) -> str:
+def figure_text(value: str) -> str:
     """Return a text for a figure, with HTML escaped, because Plotly interprets some of it."""
     return escape(clean(value), quote=False)
 
@@ -98,7 +98,7 @@ def sequence_map(
         figure.add_trace(
             go.Scattergl(
                 x=positions[in_group, 0], y=positions[in_group, 1], text=shown[in_group], customdata=rows[in_group],
-                name=f"{text(shortened(labels[number], _MAX_LABEL))} ({int(in_group.sum()):,})", marker=marker,
+                name=f"{figure_text(shortened(labels[number], _MAX_LABEL))} ({int(in_group.sum()):,})", marker=marker,
                 legendrank=number, **common,
             )
         )  # fmt: skip
@@ -106,7 +106,7 @@ def sequence_map(
         above, hover_texts, name = marked
         figure.add_trace(
             go.Scattergl(
-                x=above[:, 0], y=above[:, 1], text=list(hover_texts), name=text(name), legendrank=999,
+                x=above[:, 0], y=above[:, 1], text=list(hover_texts), name=figure_text(name), legendrank=999,
                 marker={"size": 11, "color": MARKED, "symbol": "diamond", "line": {"width": 1, "color": "white"}},
                 **common,
             )
@@ -124,11 +124,6 @@ def sequence_map(
         hoverlabel={"align": "left"},
     )
     return figure
-
-
-def shortened(value: str, length: int) -> str:
-    """Return a text cut to at most ``length`` characters."""
-    return value if len(value) <= length else f"{value[: length - 1]}…"
 
 
 @lru_cache(maxsize=1)
@@ -150,7 +145,7 @@ def world(locations: Sequence[SampleLocation]) -> go.Figure:
     x = np.array([location.longitude for location in locations])
     y = np.array([location.latitude for location in locations])
     hover_texts = [
-        f"{text(p.sample or p.dataset)}<br>{text(p.dataset)}<br>{p.latitude:.4f}, {p.longitude:.4f}<br>"
+        f"{figure_text(p.sample or p.dataset)}<br>{figure_text(p.dataset)}<br>{p.latitude:.4f}, {p.longitude:.4f}<br>"
         f"{p.reads:,} reads"
         for p in locations
     ]
@@ -201,13 +196,13 @@ def composition(
 
     sums = np.maximum(reads.sum(axis=0), 1)
     values = 100 * reads / sums if share else reads
-    names = [text(name) for name in samples]
+    names = [figure_text(name) for name in samples]
     unit = "%{y:.1f} %" if share else "%{y:,} reads"
     figure = go.Figure()
     for number, label in enumerate(labels):
         figure.add_trace(
             go.Bar(
-                x=names, y=values[number], name=text(label), marker={"color": colour_of(label, number)},
+                x=names, y=values[number], name=figure_text(label), marker={"color": colour_of(label, number)},
                 # Refers to the name: a label put into the template itself would be interpreted as a template.
                 hovertemplate=f"%{{x}}: %{{fullData.name}}, {unit}<extra></extra>",
             )
@@ -228,7 +223,7 @@ def lines(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_name:
 
     figure = go.Figure()
     for name, (x, y) in curves.items():
-        figure.add_trace(go.Scatter(x=list(x), y=list(y), mode="lines", name=text(name)))
+        figure.add_trace(go.Scatter(x=list(x), y=list(y), mode="lines", name=figure_text(name)))
     figure.update_layout(
         height=360, margin={"l": 0, "r": 0, "t": 10, "b": 0}, xaxis={"title": x_name}, yaxis={"title": y_name}
     )

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.atomic import write_atomic
 from ednabed.dashboard.job import (
     CANCEL,
     CHILD,
@@ -29,7 +30,6 @@ from ednabed.dashboard.job import (
     workspace_of,
 )
 from ednabed.dashboard.jobs import Jobs, python
-from ednabed.store.files import write_atomic
 
 GRACE_SECONDS = 30.0
 """Time in seconds that a cancelled command has to end by itself before it is killed."""
@@ -37,7 +37,7 @@ _QUEUE = ".queue.lock"
 _POLL_SECONDS = 0.1
 
 
-def run(folder: Path) -> None:
+def run_job(folder: Path) -> None:
     """Run a job, from waiting for its turn to writing ``end.json``.
 
     Args:
@@ -131,4 +131,4 @@ def _ask_to_end(child: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]))
+    run_job(Path(sys.argv[1]))

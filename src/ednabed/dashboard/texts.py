@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ednabed.base.text import clean
 from ednabed.export.spreadsheet import safe_cell
-from ednabed.store.files import clean
 
 # Characters with a meaning in Markdown or in Streamlit's additions to it (colours, formulas). HTML is not interpreted.
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@^=\"'/])")
@@ -17,14 +17,14 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _PARAMETER = re.compile(r"`([A-Za-z_]\w*(?:=[^`\s]+)?)`")
 
 
-def plain(text: str) -> str:
+def literal(text: str) -> str:
     """Return Markdown that shows a text literally, on one line."""
     return _MARKS.sub(r"\\\1", _JOINED.sub(_JOINER, clean(text)))
 
 
 def message(text: str) -> str:
     """Return Markdown for a message of the library; parameters, such as `` `seq_idx` ``, lose their backticks."""
-    return plain(_PARAMETER.sub(r"\1", text))
+    return literal(_PARAMETER.sub(r"\1", text))
 
 
 def arrows(lineage: str | Sequence[str] | None) -> str:
@@ -33,7 +33,7 @@ def arrows(lineage: str | Sequence[str] | None) -> str:
     return " › ".join(name for name in names if name)
 
 
-def deepest(lineage: str | None) -> str:
+def deepest_name(lineage: str | None) -> str:
     """Return the last name of a lineage; empty if unknown."""
     return next((name for name in reversed((lineage or "").split(";")) if name), "")
 

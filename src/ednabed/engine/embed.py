@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, FloatArray, Ints
 from ednabed.engine.pieces import Pieces, cut
 from ednabed.errors import EmbeddingError, UsageError
-from ednabed.models.base import Embedder, FloatArray, Tokens
+from ednabed.models.base import Embedder, Tokens
 
 log = logging.getLogger("ednabed")
 
@@ -36,9 +36,9 @@ class Embedded:
         truncated: Whether the sequence was cut at the token limit, bool, shape (m,).
     """
 
-    index: npt.NDArray[np.int64]
+    index: Ints
     vectors: FloatArray
-    truncated: npt.NDArray[np.bool_]
+    truncated: Bools
 
 
 class Engine:
@@ -48,6 +48,9 @@ class Engine:
         embedder: The embedding function.
         batch_size: Maximum sequences per batch; None applies only the token budget.
         token_budget: Maximum tokens per batch; None takes the encoder's default.
+
+    Raises:
+        UsageError: ``batch_size`` is less than 1.
     """
 
     def __init__(self, embedder: Embedder, batch_size: int | None = None, token_budget: int | None = None) -> None:
@@ -124,8 +127,8 @@ class Engine:
     def _one_batch(
         self,
         pieces: Pieces,
-        index: npt.NDArray[np.int64],
-        first_piece: npt.NDArray[np.int64],
+        index: Ints,
+        first_piece: Ints,
         names: Sequence[str] | None,
     ) -> FloatArray:
         counts = pieces.counts[index]
@@ -150,9 +153,9 @@ class Engine:
     def _forward(
         self,
         tokens: Tokens,
-        starts: npt.NDArray[np.int64],
-        lengths: npt.NDArray[np.int64],
-        owner: npt.NDArray[np.int64],
+        starts: Ints,
+        lengths: Ints,
+        owner: Ints,
         names: Sequence[str] | None,
     ) -> FloatArray:
         """Run the encoder on pieces; when memory runs out, halve the batch and lower the budget permanently."""
@@ -194,9 +197,9 @@ class Engine:
     def _halves(
         self,
         tokens: Tokens,
-        starts: npt.NDArray[np.int64],
-        lengths: npt.NDArray[np.int64],
-        owner: npt.NDArray[np.int64],
+        starts: Ints,
+        lengths: Ints,
+        owner: Ints,
         names: Sequence[str] | None,
     ) -> FloatArray:
         middle = len(lengths) // 2

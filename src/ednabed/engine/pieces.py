@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Ints
 from ednabed.models.base import Embedder, Tokens
-from ednabed.sequences.letters import reverse_complement
+from ednabed.sequences.normalisation import reverse_complement
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Pieces:
     """
 
     tokens: Tokens
-    starts: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
-    truncated: npt.NDArray[np.bool_]
+    starts: Ints
+    lengths: Ints
+    counts: Ints
+    truncated: Bools
     refused: dict[int, str]
 
 
@@ -69,9 +69,7 @@ def cut(embedder: Embedder, sequences: Sequence[bytes]) -> Pieces:
     return Pieces(tokens, starts, lengths, np.bincount(owners, minlength=n), truncated, refused)
 
 
-def _windows(
-    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], owners: npt.NDArray[np.int64], limit: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _windows(starts: Ints, lengths: Ints, owners: Ints, limit: int) -> tuple[Ints, Ints, Ints]:
     """Cut each row into the fewest consecutive windows within the limit, equal in length to within one token.
 
     The windows are equal so that a short tail does not weigh as much as a full window in the mean.

@@ -20,11 +20,11 @@ SEAL = Seal("ednabed.progress/1", unsealed=(None,), ascii_only=True)
 """Seal of the file; files written before it existed do not name a schema."""
 _MIN_INTERVAL = 0.5
 """Minimum seconds between two states in the file."""
-_report: Report | None = None
+_report: ProgressFile | None = None
 _shown = True
 
 
-class Report:
+class ProgressFile:
     """A file that holds the state of the current bar as JSON: doing, done, total, unit, rate, seconds.
 
     The file is replaced atomically, at most twice a second while a bar moves, and again when a bar begins or ends. A
@@ -57,7 +57,9 @@ class Report:
 class _Stage:
     """A bar that also writes its state to a report, whether it is shown or not, and logs how long it took."""
 
-    def __init__(self, bar: Any, report: Report | None, total: int | None, done: int, doing: str, unit: str) -> None:
+    def __init__(
+        self, bar: Any, report: ProgressFile | None, total: int | None, done: int, doing: str, unit: str
+    ) -> None:
         self._bar = bar
         self._report = report
         self._began = time.monotonic()
@@ -93,9 +95,9 @@ class _Stage:
 
 @contextmanager
 def reported_to(path: Path) -> Iterator[None]:
-    """Also write the state of every bar in the block to a file; see ``Report``. One file at a time."""
+    """Also write the state of every bar in the block to a file; see ``ProgressFile``. One file at a time."""
     global _report
-    _report = Report(path)
+    _report = ProgressFile(path)
     try:
         yield
     finally:

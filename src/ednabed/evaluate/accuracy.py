@@ -7,29 +7,28 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed import __version__
+from ednabed.base.arrays import Bools, Ints
+from ednabed.base.version import __version__
 from ednabed.errors import EdnabedError, UsageError
 from ednabed.evaluate.metrics import (
     ASSUMED_SHARES,
-    Bools,
     Judged,
     identity_bins,
-    judge,
+    judge_predictions,
     measure,
     measure_bins,
     measure_novelty,
 )
 from ednabed.evaluate.mixture import measure_mixture, natural_part, only_species, shares
-from ednabed.evaluate.neighbours import Neighbours, measure_neighbours
 from ednabed.evaluate.predictions import Method
-from ednabed.evaluate.splits import COPY, CROPS, GROUPS, Labelled, Query, Split, split
+from ednabed.evaluate.splits import COPY, CROPS, GROUPS, LabelledQuery, Split
+from ednabed.evaluate.vector_quality import Neighbours, measure_neighbours
 from ednabed.models.base import Embedder
 from ednabed.sequences.lineage import RANKS
 
@@ -37,7 +36,7 @@ log = logging.getLogger("ednabed")
 
 
 @dataclass(frozen=True)
-class Measured:
+class MethodFigures:
     """Figures of one method for the queries of one crop.
 
     Attributes:
@@ -88,7 +87,7 @@ class MethodResult:
     name: str
     settings: str
     prepare_seconds: float
-    crops: dict[str, Measured] = field(default_factory=dict)
+    crops: dict[str, MethodFigures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -181,26 +180,21 @@ class _Answer:
 
 
 def evaluate(
-    records: Sequence[Labelled],
+    data_split: Split,
     methods: Sequence[Method],
     *,
-    queries: int = 500,
-    seed: int = 1,
     crops: Sequence[int | None] = CROPS,
     threads: int = 1,
     identities_from: str | None = None,
     title: str = "",
     command: str = "",
     embedders: Sequence[Embedder] = (),
-    unseen: Collection[str] | None = None,
 ) -> Evaluation:
     """Measure methods on held-out records.
 
     Args:
-        records: Labelled records, which ``splits.split`` splits.
+        data_split: The training records and the queries.
         methods: Methods to measure, one after the other; names must differ.
-        queries: Maximum queries per group.
-        seed: Seed of the split and of the crops.
         crops: Lengths of the queries; None is the whole sequence.
         threads: Number of threads of every method.
         identities_from: Method whose identities with the nearest training sequence define the identity bins; None
@@ -208,12 +202,10 @@ def evaluate(
         title: Title of the data, for the report.
         command: Command that creates the report again.
         embedders: Embedders whose nearest neighbours are measured too, without alignment (``neighbours``).
-        unseen: Ids of the records from which alone queries are drawn, see ``splits.split``; None: from all.
 
     Raises:
         UsageError: There is no method or no crop, two methods have the same name, or ``identities_from`` is not one of
             the methods.
-        InputError: The records cannot be split.
         EdnabedError: Every method failed; the error of the first. If only some fail, the result lists their failures.
     """
     names = [method.name for method in methods]
@@ -223,7 +215,6 @@ def evaluate(
         raise UsageError(f"{wrong}; name at least one crop length and one or more methods, each once")
     if identities_from is not None and identities_from not in names:
         raise UsageError(f"`identities_from` is {identities_from!r}; choose one of {', '.join(names)}")
-    data_split = split(records, queries=queries, seed=seed, unseen=unseen)
     held_out = {"full" if crop is None else str(crop): data_split.crop(crop) for crop in crops}
     copies = {"full" if crop is None else str(crop): data_split.crop_copies(crop) for crop in crops}
     all_queries = {crop: held_out[crop] + copies[crop] for crop in held_out}
@@ -262,7 +253,7 @@ def evaluate(
     )
 
 
-def _run(method: Method, data_split: Split, all_queries: dict[str, list[Query]], threads: int) -> _Answer:
+def _run(method: Method, data_split: Split, all_queries: dict[str, list[LabelledQuery]], threads: int) -> _Answer:
     started = time.perf_counter()
     with method.prepare(data_split.training, threads) as classify:
         seconds = time.perf_counter() - started
@@ -272,11 +263,13 @@ def _run(method: Method, data_split: Split, all_queries: dict[str, list[Query]],
             started = time.perf_counter()
             predictions = classify(pairs)
             answer.seconds[crop] = time.perf_counter() - started
-            answer.judged[crop] = answer.mixed[crop] = judge(queries, predictions, data_split.taxa)
+            answer.judged[crop] = answer.mixed[crop] = judge_predictions(queries, predictions, data_split.taxa)
             together = getattr(classify, "together", None)
             if together is not None:
                 study = [queries[row] for row in natural_part([query.group for query in queries])]
-                answer.mixed[crop] = judge(study, together([(q.id, q.sequence) for q in study]), data_split.taxa)
+                answer.mixed[crop] = judge_predictions(
+                    study, together([(q.id, q.sequence) for q in study]), data_split.taxa
+                )
     return answer
 
 
@@ -288,12 +281,12 @@ def _source_of_identities(answers: list[_Answer], name: str | None) -> _Answer |
     return None
 
 
-def _measured(judged: Judged, seconds: float, bins: npt.NDArray[np.int64], mixed: Judged, unique: Bools) -> Measured:
+def _measured(judged: Judged, seconds: float, bins: Ints, mixed: Judged, unique: Bools) -> MethodFigures:
     """Measure the held-out groups separately, and the mixture."""
     is_held_out = judged.groups != COPY
     held_out = judged.select(is_held_out)
     chosen = {group: held_out.groups == group for group in GROUPS} | {"all": np.ones(len(held_out.groups), bool)}
-    return Measured(
+    return MethodFigures(
         seconds=seconds,
         queries=len(judged.groups),
         groups={

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray, Floats, Ints
 from ednabed.evaluate.external import Queries
 from ednabed.evaluate.predictions import Classify, Prediction
 from ednabed.evaluate.splits import Labelled
@@ -26,8 +26,6 @@ CONFIDENT = 0.7
 """Minimum confidence at which QIIME 2 gives a name by default."""
 
 _BLOCK_QUERIES = 256
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def count_words(sequences: Sequence[str]) -> Any:
     return vectorizer.transform(sequences)
 
 
-def log_likelihoods(words: Any, classes: Ints, number: int) -> npt.NDArray[np.float32]:
+def log_likelihoods(words: Any, classes: Ints, number: int) -> FloatArray:
     """Return the logarithm of the share of each 7-mer in each class, smoothed by ``SMOOTHING``.
 
     Args:
@@ -110,7 +108,7 @@ def log_likelihoods(words: Any, classes: Ints, number: int) -> npt.NDArray[np.fl
     return table
 
 
-def posteriors(words: Any, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def posteriors(words: Any, weights: FloatArray) -> Floats:
     """Return the posterior of each class under a uniform prior.
 
     Args:

@@ -20,10 +20,10 @@ from ednabed.evaluate.external import (
 )
 from ednabed.evaluate.predictions import Classify, Prediction
 from ednabed.evaluate.splits import Labelled
-from ednabed.evaluate.tools import run, scratch, version, write_fasta
-from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.evaluate.tools import run_tool, scratch, version, write_plain_fasta
+from ednabed.sequences.lineage import RANKS, Lineage, as_lineage
+from ednabed.store.assignment import UNKNOWN
 from ednabed.taxonomy.assign import IDENTITIES
-from ednabed.taxonomy.assignment import UNKNOWN
 from ednabed.taxonomy.taxa import Taxa
 
 MARGIN = 1.0
@@ -72,8 +72,8 @@ class Consensus:
         """
         taxa = Taxa(record.lineage for record in training)
         with scratch() as folder:
-            write_fasta(folder / "training.fasta", numbered(training))
-            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
+            write_plain_fasta(folder / "training.fasta", numbered(training))
+            run_tool(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
             arguments = ["vsearch", "--usearch_global", QUERIES, "--db", DATABASE, *self.options, "--threads"]
             arguments += [str(threads), "--userout", HITS, "--userfields", VSEARCH_FIELDS]
 
@@ -109,7 +109,5 @@ def agreed(lineages: Sequence[Lineage], taxa: Taxa) -> Lineage:
         taxon, count = next(iter(votes.most_common(1)), (None, 0))
         if count >= minimum_votes:
             voters = Counter(lineage for lineage in lineages if taxa.taxa_of(lineage)[rank] == taxon)
-            kept = [text if r <= rank else "" for r, text in enumerate(voters.most_common(1)[0][0])]
-            kingdom, phylum, class_, order, family, genus, species = kept
-            return kingdom, phylum, class_, order, family, genus, species
+            return as_lineage(text if r <= rank else "" for r, text in enumerate(voters.most_common(1)[0][0]))
     return UNKNOWN

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ednabed.evaluate.predictions import Classify, Prediction
 from ednabed.evaluate.splits import Labelled
-from ednabed.evaluate.tools import run, scratch, version, write_fasta
-from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.evaluate.tools import run_tool, scratch, version, write_plain_fasta
+from ednabed.sequences.lineage import RANKS, Lineage, as_lineage
 from ednabed.taxonomy.taxa import Taxa
 
 _RANK_PREFIXES = "dpcofgs"
@@ -62,8 +62,8 @@ class BestHit:
             ToolError: vsearch fails or is not installed.
         """
         with scratch() as folder:
-            write_fasta(folder / "training.fasta", numbered(training))
-            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
+            write_plain_fasta(folder / "training.fasta", numbered(training))
+            run_tool(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
             arguments = ["vsearch", "--usearch_global", QUERIES, "--db", DATABASE, *self.options, "--threads"]
             arguments += [str(threads), "--userout", HITS, "--userfields", VSEARCH_FIELDS]
 
@@ -97,8 +97,8 @@ class Blast:
             ToolError: makeblastdb or blastn fails or is not installed.
         """
         with scratch() as folder:
-            write_fasta(folder / "training.fasta", numbered(training))
-            run(["makeblastdb", "-in", "training.fasta", "-dbtype", "nucl", "-out", DATABASE], folder)
+            write_plain_fasta(folder / "training.fasta", numbered(training))
+            run_tool(["makeblastdb", "-in", "training.fasta", "-dbtype", "nucl", "-out", DATABASE], folder)
             fields = "6 qseqid sseqid bitscore pident"
             arguments = ["blastn", "-query", QUERIES, "-db", DATABASE, *self.options, "-num_threads", str(threads)]
             arguments += ["-outfmt", fields, "-out", HITS]
@@ -139,8 +139,8 @@ class Sintax:
         codes = _Codes(training)
         with scratch() as folder:
             named = ((f"{i};tax={codes.encode(r.lineage)};", r.sequence) for i, r in enumerate(training))
-            write_fasta(folder / "training.fasta", named)
-            run(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
+            write_plain_fasta(folder / "training.fasta", named)
+            run_tool(["vsearch", "--makeudb_usearch", "training.fasta", "--output", DATABASE], folder)
             arguments = ["vsearch", "--sintax", QUERIES, "--db", DATABASE, *self.options, "--threads", str(threads)]
             arguments += ["--tabbedout", HITS]
 
@@ -176,10 +176,8 @@ class _Codes:
         for prefix, code, number in re.findall(r"([a-z]):(\w+)\(([\d.]+)\)", text):
             rank = _RANK_PREFIXES.index(prefix)
             names[rank], support[rank] = self._names[code], float(number)
-        kingdom, phylum, class_, order, family, genus, species = names
-        lineage = (kingdom, phylum, class_, order, family, genus, species)
         novelty = tuple(1 - (s or 0.0) for s in support)
-        return Prediction(query, lineage, confidences=tuple(support), novelty=novelty)
+        return Prediction(query, as_lineage(names), confidences=tuple(support), novelty=novelty)
 
 
 VSEARCH_FIELDS = "query+target+ids+mism+gaps+id"
@@ -232,8 +230,8 @@ def search(arguments: list[str], queries: Queries, folder: Path) -> list[list[st
     """Run a tool on the queries and return the lines of its output, split into cells."""
     if not queries:
         return []
-    write_fasta(folder / QUERIES, ((str(i), sequence) for i, (_, sequence) in enumerate(queries)))
-    run(arguments, folder)
+    write_plain_fasta(folder / QUERIES, ((str(i), sequence) for i, (_, sequence) in enumerate(queries)))
+    run_tool(arguments, folder)
     with (folder / HITS).open(encoding="utf-8") as file:
         return [line.rstrip("\n").split("\t") for line in file]
 

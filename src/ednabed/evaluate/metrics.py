@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.errors import UsageError
 from ednabed.evaluate.predictions import ByRank, Prediction
-from ednabed.evaluate.splits import GROUPS, Query
+from ednabed.evaluate.splits import GROUPS, LabelledQuery
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.metrics import calibration_error
 from ednabed.taxonomy.situations import KNOWN
 from ednabed.taxonomy.taxa import Taxa
-
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 CONFIDENT = 0.8
 """Minimum confidence at which a name counts as given."""
@@ -76,14 +74,14 @@ class Judged:
     p_values: Floats
     identity: Floats
     stated: Floats
-    claimed: npt.NDArray[np.int64]
+    claimed: Ints
 
     def select(self, chosen: Bools) -> Judged:
         """Return the chosen queries; ``chosen`` is bool, shape (n,)."""
         return Judged(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
-def judge(queries: Sequence[Query], predictions: Sequence[Prediction], taxa: Taxa) -> Judged:
+def judge_predictions(queries: Sequence[LabelledQuery], predictions: Sequence[Prediction], taxa: Taxa) -> Judged:
     """Compare predictions with the truth.
 
     A guess is right if it is the same taxon (``Taxa``). Hits without a name at a rank are ignored in a tie there.
@@ -204,7 +202,7 @@ def measure_novelty(judged: Judged, rank: str) -> dict[str, Any]:
     }
 
 
-def measure_bins(judged: Judged, bins: npt.NDArray[np.int64]) -> dict[str, dict[str, Any]]:
+def measure_bins(judged: Judged, bins: Ints) -> dict[str, dict[str, Any]]:
     """Measure the accuracy by identity bin, over the queries of all groups whose true taxon is in training.
 
     Args:
@@ -223,7 +221,7 @@ def measure_bins(judged: Judged, bins: npt.NDArray[np.int64]) -> dict[str, dict[
     return found
 
 
-def identity_bins(identity: Floats) -> npt.NDArray[np.int64]:
+def identity_bins(identity: Floats) -> Ints:
     """Return the index in ``IDENTITY_BINS`` of each identity (percent, NaN for none), int64, same shape."""
     # An identity of 100 that is computed as a quotient may be lower by a rounding error.
     bins = len(_EDGES) - np.searchsorted(np.array(_EDGES[::-1]), identity + 1e-9, side="right")
@@ -232,13 +230,14 @@ def identity_bins(identity: Floats) -> npt.NDArray[np.int64]:
 
 def auroc(positive: Floats, negative: Floats) -> float | None:
     """Return the chance that a positive scores higher than a negative, ties counting half; None if either is empty."""
+    from scipy.stats import rankdata
+
     if not len(positive) or not len(negative):
         return None
-    _, value_index, counts = np.unique(np.concatenate([positive, negative]), return_inverse=True, return_counts=True)
-    # Mean rank of each value, from 1; the sum over the positives is the rank sum of Mann and Whitney.
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[value_index.reshape(-1)]
+    # The rank sum of Mann and Whitney.
+    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
     minimum = len(positive) * (len(positive) + 1) / 2
-    return float((ranks[: len(positive)].sum() - minimum) / (len(positive) * len(negative)))
+    return float((ranks.sum() - minimum) / (len(positive) * len(negative)))
 
 
 def wilson(right: float, total: int) -> tuple[float | None, float | None]:

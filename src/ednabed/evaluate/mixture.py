@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ednabed.evaluate.metrics import Bools, Floats, Judged, measure
-from ednabed.evaluate.splits import COPY, GROUPS, Labelled, Query
+from ednabed.base.arrays import Bools, Floats, Ints
+from ednabed.evaluate.metrics import Judged, measure
+from ednabed.evaluate.splits import COPY, GROUPS, Labelled, LabelledQuery
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.metrics import calibration_error
 from ednabed.taxonomy.taxa import Taxa
@@ -54,7 +55,7 @@ def shares(groups: Iterable[str]) -> dict[str, float]:
     return found
 
 
-def weigh(groups: npt.NDArray[np.str_], counted: Bools) -> Floats:
+def mixture_weights(groups: npt.NDArray[np.str_], counted: Bools) -> Floats:
     """Return the weight of each query in the mixture.
 
     Args:
@@ -71,7 +72,7 @@ def weigh(groups: npt.NDArray[np.str_], counted: Bools) -> Floats:
     return weights
 
 
-def natural_part(groups: Sequence[str]) -> npt.NDArray[np.int64]:
+def natural_part(groups: Sequence[str]) -> Ints:
     """Return the rows of a study in which half of the queries are known species, as in the mixture.
 
     The first queries of each group are taken. The groups of known species are equal in size. The other groups are as
@@ -146,10 +147,10 @@ def measure_rank(judged: Judged, rank: int) -> dict[str, Any]:
         ``recall``, the share of known queries that are given the right name; ``precision``, the share of all names
         given that is right; ``recall_at_precision``, by precision (``0.95``), see ``recall_at_precision``;
         ``calibration_error``, None for methods without confidences; ``over_classified``, the share of absent queries
-        that are given a name. All shares are weighted (``weigh``); None if there is nothing to count.
+        that are given a name. All shares are weighted (``mixture_weights``); None if there is nothing to count.
     """
     counted = judged.known[:, rank]
-    weights = weigh(judged.groups, counted)
+    weights = mixture_weights(judged.groups, counted)
     present, given = judged.present[:, rank], judged.given[:, rank]
     # A name given to a query whose taxon is absent is wrong, as in calibration.
     right = judged.right[:, rank] * present
@@ -193,7 +194,7 @@ def measure_claims(judged: Judged) -> dict[str, Any]:
             figures["too_broad"] = _share(((claimed >= 0) & (claimed < true)).sum(), len(claimed))
             figures["too_narrow"] = _share((claimed > true).sum(), len(claimed))
         found[group] = figures
-    weights = weigh(judged.groups, np.ones(len(judged.groups), bool))
+    weights = mixture_weights(judged.groups, np.ones(len(judged.groups), bool))
     wrong = total = 0.0
     for i in np.flatnonzero(judged.claimed >= 0).tolist():
         rank = judged.claimed[i]
@@ -253,7 +254,7 @@ def measure_mixture(judged: Judged, unique: Bools) -> dict[str, Any]:
     }
 
 
-def only_species(queries: Sequence[Query], training: Sequence[Labelled], taxa: Taxa) -> Bools:
+def only_species(queries: Sequence[LabelledQuery], training: Sequence[Labelled], taxa: Taxa) -> Bools:
     """Return whether the species of each query is the only one in training with its sequence, bool, shape (n,).
 
     A training sequence counts if it contains the query, because a crop that species share does not identify one.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ednabed.evaluate.external import DATABASE, HITS, QUERIES, Queries, best_hits, numbered, search
 from ednabed.evaluate.predictions import Classify, Prediction
 from ednabed.evaluate.splits import Labelled
-from ednabed.evaluate.tools import run, scratch, version, write_fasta
+from ednabed.evaluate.tools import run_tool, scratch, version, write_plain_fasta
 
 _FIELDS = "query,target,bits,nident,alnlen"
 
@@ -42,8 +42,8 @@ class MMseqs:
             ToolError: mmseqs fails or is not installed.
         """
         with scratch() as folder:
-            write_fasta(folder / "training.fasta", numbered(training))
-            run(["mmseqs", "createdb", "training.fasta", DATABASE, "--dbtype", "2", "-v", "1"], folder)
+            write_plain_fasta(folder / "training.fasta", numbered(training))
+            run_tool(["mmseqs", "createdb", "training.fasta", DATABASE, "--dbtype", "2", "-v", "1"], folder)
             arguments = ["mmseqs", "easy-search", QUERIES, DATABASE, HITS, "temporary", *self.options]
             arguments += ["--threads", str(threads), "--format-output", _FIELDS, "-v", "1"]
 

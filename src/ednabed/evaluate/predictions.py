@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ednabed.evaluate.splits import Labelled
 from ednabed.sequences.lineage import Lineage
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+from ednabed.store.assignment import UNKNOWN, Assignment
 
 ByRank = tuple[float | None, ...]
 """A number for each rank, kingdom to species, None if missing."""

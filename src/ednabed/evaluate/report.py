@@ -7,12 +7,12 @@ from typing import Any
 
 from ednabed.evaluate.accuracy import Evaluation
 from ednabed.evaluate.bayes import CONFIDENT as BAYES
-from ednabed.evaluate.markdown import NOTHING, number, table
+from ednabed.evaluate.markdown import NOTHING, markdown_table, number
 from ednabed.evaluate.metrics import ASSUMED_SHARES, CONFIDENT, IDENTITY_BINS, SIGNIFICANT
-from ednabed.evaluate.neighbours import AMONG, FRAGMENT, MAX_OVERLAP
 from ednabed.evaluate.report_mixture import READING as _MIXTURE
 from ednabed.evaluate.report_mixture import mixture_parts
 from ednabed.evaluate.splits import COPY, GROUPS
+from ednabed.evaluate.vector_quality import AMONG, FRAGMENT, MAX_OVERLAP
 from ednabed.sequences.lineage import RANKS
 
 _SHOWN = GROUPS[1:]
@@ -100,7 +100,7 @@ def _data(evaluation: Evaluation) -> str:
         for group in GROUPS
     ]
     rows.append(["nothing (copy)", _kept(COPY), "0", *(f"{size:,}" for size in evaluation.copies.values())])
-    lines += ["", table(header, rows)]
+    lines += ["", markdown_table(header, rows)]
     if evaluation.command:
         lines += ["", "Created by:", "", "```", evaluation.command, "```"]
     return "\n".join(lines)
@@ -116,7 +116,7 @@ def _kept(group: str) -> str:
 
 def _methods(evaluation: Evaluation) -> str:
     rows = [[r.name, f"`{r.settings}`", f"{r.prepare_seconds:,.1f} s"] for r in evaluation.results]
-    text = table(["method", "version and settings", "preparing"], rows)
+    text = markdown_table(["method", "version and settings", "preparing"], rows)
     threads = f"{evaluation.threads} thread{'s' if evaluation.threads != 1 else ''}"
     text += f"\n\n{evaluation.machine}; {threads} per method."
     for name, message in evaluation.failures.items():
@@ -134,7 +134,7 @@ def _neighbours(evaluation: Evaluation) -> str:
         for figures in [one.figures[queries]]
     ]
     rows += [[one.model, "fragments", *[""] * len(names), number(one.fragments)] for one in evaluation.neighbours]
-    return table(["model", "queries", *names, "fragments together"], rows)
+    return markdown_table(["model", "queries", *names, "fragments together"], rows)
 
 
 def _names(evaluation: Evaluation, crop: str) -> str:
@@ -152,7 +152,7 @@ def _names(evaluation: Evaluation, crop: str) -> str:
             row += [f"{number(ranks[rank]['precision'])} / {number(ranks[rank]['recall'])}" for rank in _SHOWN]
             row += [number(ranks[rank]["over_classified"]) for rank in _SHOWN]
             rows.append(row)
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _confidence(evaluation: Evaluation, crop: str) -> str:
@@ -169,7 +169,7 @@ def _confidence(evaluation: Evaluation, crop: str) -> str:
         measured = result.crops[crop]
         cells = [" / ".join(number(value(measured, rank)) for rank in _SHOWN) for _, value in columns]
         rows.append([result.name, *cells, f"{measured.rate:,.1f}"])
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _bins(evaluation: Evaluation, crop: str) -> str:
@@ -180,7 +180,7 @@ def _bins(evaluation: Evaluation, crop: str) -> str:
             found = [result.crops[crop].bins[name][rank] for name in IDENTITY_BINS]
             cells = [f"{cell['accuracy']:.3f} ({cell['present']})" if cell["present"] else NOTHING for cell in found]
             rows.append([result.name, rank, *cells])
-    text = table(header, rows)
+    text = markdown_table(header, rows)
     return f"{text}\n\nIdentities are from {evaluation.identities_from}; the number of queries is in brackets."
 
 

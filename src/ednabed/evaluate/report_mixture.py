@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ednabed.evaluate.accuracy import Evaluation
-from ednabed.evaluate.markdown import number, table
+from ednabed.evaluate.markdown import markdown_table, number
 from ednabed.evaluate.mixture import PRECISIONS, shares
 from ednabed.evaluate.splits import COPY, GROUPS
 
@@ -64,7 +64,7 @@ def _rank(evaluation: Evaluation, crop: str, rank: str) -> str:
         recalls = found["recall_at_precision"].values()
         cells = [found["recall"], found["precision"], *recalls, found["calibration_error"], found["over_classified"]]
         rows.append([result.name, *map(number, cells)])
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _copies(evaluation: Evaluation, crop: str) -> str:
@@ -75,7 +75,7 @@ def _copies(evaluation: Evaluation, crop: str) -> str:
         copies, haplotypes = (result.crops[crop].mixture[key] for key in ("copies", "haplotypes"))
         cells = [str(copies["queries"]), number(copies["given"]), number(copies["right"])]
         rows.append([result.name, *cells, str(haplotypes["queries"]), number(haplotypes["accuracy"])])
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _claims(evaluation: Evaluation, crop: str) -> str:
@@ -95,5 +95,5 @@ def _claims(evaluation: Evaluation, crop: str) -> str:
             rows.append([result.name, held_out, str(found["queries"]), *cells, "", ""])
         rows.append([result.name, "all", *[""] * 5, number(claims["wrong"]), number(claims["known"])])
     silent = [result.name for result in evaluation.results if result not in claiming]
-    text = table(header, rows)
+    text = markdown_table(header, rows)
     return text + (f"\n\nNo claims by {', '.join(silent)}." if silent else "")

@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ednabed.base.atomic import replacing
+from ednabed.base.text import tsv_line
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.lineage import RANKS, Lineage
-from ednabed.store.files import clean, replacing
 from ednabed.taxonomy.regions import same_region
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
@@ -65,7 +66,7 @@ class Labelled(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class LabelledQuery:
     """A record that was held out, or a copy of one that stays.
 
     Attributes:
@@ -102,13 +103,13 @@ class Split:
     """
 
     training: list[Labelled]
-    queries: list[Query]
+    queries: list[LabelledQuery]
     taxa: Taxa
     seed: int
     records: int
     unlabelled: int
     taken: dict[str, int]
-    copies: list[Query] = field(default_factory=list)
+    copies: list[LabelledQuery] = field(default_factory=list)
     counted: bool = True
     unseen: int | None = None
 
@@ -117,7 +118,7 @@ class Split:
         counts = Counter(query.group for query in self.queries)
         return {group: counts[group] for group in GROUPS}
 
-    def crop(self, length: int | None) -> list[Query]:
+    def crop(self, length: int | None) -> list[LabelledQuery]:
         """Return the queries of the four groups cut to a random window of ``length`` bases.
 
         The window depends only on the seed, the length and the index of the query. Shorter queries are omitted; None
@@ -128,7 +129,7 @@ class Split:
         """
         return _crop(self.queries, length, self.seed)
 
-    def crop_copies(self, length: int | None) -> list[Query]:
+    def crop_copies(self, length: int | None) -> list[LabelledQuery]:
         """Return the copies, cut like the other queries by ``crop`` but at other random positions.
 
         Raises:
@@ -137,7 +138,7 @@ class Split:
         return _crop(self.copies, length, self.seed, _COPY_CROP_STREAM)
 
 
-def _crop(queries: Sequence[Query], length: int | None, seed: int, *stream: int) -> list[Query]:
+def _crop(queries: Sequence[LabelledQuery], length: int | None, seed: int, *stream: int) -> list[LabelledQuery]:
     """Cut queries at positions drawn with the seed, the length and ``stream``."""
     if length is None:
         return list(queries)
@@ -222,7 +223,7 @@ def write_records(path: Path, records: Iterable[Labelled]) -> None:
         file.write("\t".join(("id", "marker", "sequence", *RANKS)) + "\n")
         for record in records:
             cells = (record.id, record.marker, record.sequence, *record.lineage)
-            file.write("\t".join(map(clean, cells)) + "\n")
+            file.write(tsv_line(cells))
 
 
 class _Draw:
@@ -283,7 +284,7 @@ class _Draw:
                         self._remove(rows, "record")
                         break
 
-    def queries(self) -> list[Query]:
+    def queries(self) -> list[LabelledQuery]:
         """Return the queries of all groups, by group and then in the order of the data.
 
         Lineages with gaps or of mixed conventions can yield a query whose parent is no longer in training; it is
@@ -303,13 +304,13 @@ class _Draw:
                     found.append(query)
         return found
 
-    def query(self, i: int, group: str) -> Query:
+    def query(self, i: int, group: str) -> LabelledQuery:
         """Create a query from a record, after ``queries`` has collected the taxa that remain."""
         record = self.records[i]
         present = tuple(
             taxon is not None and taxon in self.present_taxa[rank] for rank, taxon in enumerate(self.keys[i])
         )
-        return Query(record.id, record.sequence, record.lineage, group, present)
+        return LabelledQuery(record.id, record.sequence, record.lineage, group, present)
 
     def copies(self, maximum: int, random: np.random.Generator) -> tuple[list[int], bool]:
         """Draw rows to copy as queries; return them and whether they were drawn by numbers of records."""

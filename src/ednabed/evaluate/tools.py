@@ -17,7 +17,7 @@ class ToolError(EdnabedError):
     """Another program is missing or failed."""
 
 
-def write_fasta(path: Path, records: Iterable[tuple[str, str]]) -> None:
+def write_plain_fasta(path: Path, records: Iterable[tuple[str, str]]) -> None:
     """Write records (name, sequence) as FASTA, one line per sequence."""
     with path.open("w", encoding="ascii", newline="\n") as file:
         file.writelines(f">{name}\n{sequence}\n" for name, sequence in records)
@@ -31,7 +31,7 @@ def scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def run(arguments: list[str], folder: Path | None) -> subprocess.CompletedProcess[str]:
+def run_tool(arguments: list[str], folder: Path | None) -> subprocess.CompletedProcess[str]:
     """Run a tool until it exits and return its output.
 
     Args:
@@ -71,7 +71,7 @@ def run(arguments: list[str], folder: Path | None) -> subprocess.CompletedProces
 def version(tool: str) -> str:
     """Return the name and version that a tool prints, such as ``vsearch v2.22.1_linux_x86_64``."""
     option = {"vsearch": "--version", "mmseqs": "version"}.get(tool, "-version")
-    done = run([tool, option], None)
+    done = run_tool([tool, option], None)
     if tool == "mmseqs":
         # It prints only the version.
         return f"mmseqs {done.stdout.strip()}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ednabed.errors import InputError
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 
 
 def read_ids(path: Path) -> frozenset[str]:
@@ -14,7 +14,7 @@ def read_ids(path: Path) -> frozenset[str]:
     Raises:
         InputError: The file cannot be read, is not UTF-8, or contains no id.
     """
-    with Source(path, None, expected="id") as source:
+    with OpenedInput(path, None, expected="id") as source:
         chunks = []
         while chunk := source.read(1 << 20):
             chunks.append(chunk)

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray
 from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
-from ednabed.models.base import Embedder, FloatArray
+from ednabed.models.base import Embedder
 from ednabed.sequences import Labels, format_lineage, normalise, normalise_one, open_records, parse_lineage
 from ednabed.sequences.lineage import Lineage, split_lineage
 

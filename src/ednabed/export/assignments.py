@@ -12,7 +12,7 @@
 - ``sintax``: the table that ``vsearch --sintax --sintax_cutoff … --tabbedout`` writes: query, best guesses with
   confidences, strand, assigned names. No header; a query without any guess has three empty cells. The first rank is
   written ``d:``.
-- ``jsonl``: one object per line with all known values (``as_json``).
+- ``jsonl``: one object per line with all known values (``Assignment.to_dict``).
 
 In all formats except ``jsonl``, tabs, line ends and other control characters become blanks, and separators inside
 names are replaced: ``;`` by ``,`` (``tsv``, ``qiime2``), ``,`` and ``;`` by ``_`` (``sintax``), ``|`` by ``_``
@@ -22,7 +22,8 @@ Confidences are truncated, not rounded, to four digits (two in ``sintax``), so t
 appears to reach it and only certainty appears as 1. Identity and coverage (percent) have two digits, similarity six,
 and p-values and false discovery rates three significant digits. ``jsonl`` does not round.
 
-``jsonl`` objects that were written before false discovery rates were introduced can still be read (``from_json``).
+``jsonl`` objects that were written before false discovery rates were introduced can still be read
+(``Assignment.from_dict``).
 
 A file is written under a temporary name and takes its final name when complete; until then an existing file is not
 changed.
@@ -33,36 +34,29 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TextIO
 
-from ednabed.base.stored_json import parse_json, typed
+from ednabed.base.stored_json import parse_json
+from ednabed.base.text import clean
 from ednabed.errors import StoreError, UsageError
 from ednabed.search.text_writer import TextWriter
-from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
-from ednabed.store.assignments import current_status
-from ednabed.store.files import clean
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment, Status
+from ednabed.sequences.lineage import RANKS, Lineage
+from ednabed.store.assignment import Assignment, lineage_text
 
 FORMATS = ("tsv", "qiime2", "sintax", "jsonl")
-TSV_COLUMNS = (
-    *("id", "status", "rank", "lineage", "confidence"),
-    *(name for rank in RANKS for name in (rank, f"{rank}_guess", f"{rank}_confidence")),
-    *("withheld", "nearest_id", "nearest_lineage", "nearest_taxon_id", "identity", "coverage", "similarity"),
-    *("novel_rank", "novel_p", "novel_q", "species_p", "species_q"),
-    *("tied_species", "strand", "marker", "note"),
-)
 SUMMARY_COLUMNS = ("id", "status", "rank", "name", "confidence", "identity", "not in reference")
+Cell = Callable[[Assignment], str]
+"""Returns the text of a column for an assignment."""
 _QIIME2_HEAD = "Feature ID\tTaxon\tConfidence\n"
 _QIIME2_PREFIXES = ("k__", "p__", "c__", "o__", "f__", "g__", "s__")
 _SINTAX_PREFIXES = ("d:", "p:", "c:", "o:", "f:", "g:", "s:")
 _SINTAX_MARKS = str.maketrans(",;", "__")
 
 
-def format_of(path: Path | None, requested: str | None) -> str:
+def assignment_format(path: Path | None, requested: str | None) -> str:
     """Return the format to write: the requested one, else ``jsonl`` for a file with that extension, else ``tsv``.
 
     Raises:
@@ -89,7 +83,7 @@ class AssignmentWriter(TextWriter):
     """
 
     def __init__(self, target: Path | TextIO, format: str) -> None:
-        format_of(None, format)
+        assignment_format(None, format)
         super().__init__(target, "taxa.tsv")
         texts: dict[str, tuple[str, Callable[[Assignment], str]]] = {
             "tsv": ("\t".join(TSV_COLUMNS) + "\n", _tsv),
@@ -105,7 +99,7 @@ class AssignmentWriter(TextWriter):
         Raises:
             StoreError: The assignment contains a number that is not finite.
         """
-        if not all(math.isfinite(number) for number in _numbers(assignment)):
+        if not all(math.isfinite(number) for number in assignment.numbers()):
             raise StoreError(
                 f"query {clean(assignment.id)}: its assignment contains a number that is not finite; "
                 "run 'ednabed reference verify' to check whether the reference is damaged"
@@ -148,90 +142,6 @@ def _next_guess(assignment: Assignment) -> list[str]:
     return []
 
 
-def as_json(assignment: Assignment) -> dict[str, Any]:
-    """Return a complete assignment as the object that ``jsonl`` writes, with the keys in this order.
-
-    ``id``; ``status``; ``rank`` (null if none is assigned); ``lineage`` (the assigned names as one string, null if
-    there are none); ``confidence``; ``ranks``, which has for each rank ``given`` and ``best`` (the assigned name and
-    the best guess, null if there is none), ``confidence`` (of the best guess), ``absence`` (probability that the taxon
-    of the query at this rank is not in the reference), ``p`` (p-value of the hypothesis that it is) and ``q`` (the
-    same as a false discovery rate); ``withheld``; ``nearest_id``; ``nearest_lineage``; ``nearest_taxon_id``;
-    ``identity`` and ``coverage`` in percent; ``similarity``; ``novel_rank``; ``novel_p``; ``novel_q``; ``tied`` (list
-    of lineages); ``strand``; ``marker``; ``note`` (an empty string if there is none).
-    """
-    a = assignment
-    return {
-        "id": a.id,
-        "status": a.status,
-        "rank": a.rank,
-        "lineage": _lineage(a.lineage) or None,
-        "confidence": _number(a.confidence),
-        "ranks": {
-            rank: {
-                "given": a.lineage[r] or None,
-                "best": a.names[r] or None,
-                "confidence": _number(a.confidences[r]),
-                "absence": _number(a.absences[r]),
-                "p": _number(a.p_values[r]),
-                "q": _number(a.q_values[r]),
-            }
-            for r, rank in enumerate(RANKS)
-        },
-        "withheld": a.withheld,
-        "nearest_id": a.nearest_id,
-        "nearest_lineage": _lineage(a.nearest_lineage) or None,
-        "nearest_taxon_id": a.nearest_taxon_id,
-        "identity": _number(a.identity),
-        "coverage": _number(a.coverage),
-        "similarity": _number(a.similarity),
-        "novel_rank": a.novel_rank,
-        "novel_p": _number(a.novel_p),
-        "novel_q": _number(a.novel_q),
-        "tied": [_lineage(lineage) for lineage in a.tied],
-        "strand": a.strand,
-        "marker": a.marker,
-        "note": a.note,
-    }
-
-
-def from_json(value: Mapping[str, Any]) -> Assignment:
-    """Return the assignment that ``as_json`` turned into an object.
-
-    Objects written by earlier versions, which lack some keys, are also read: missing values become None, the status
-    ``novel`` becomes ``not_in_reference``, and ``novel_p`` becomes None if no absence was claimed (it was the p-value
-    of the species, which is also in ``ranks``).
-
-    Raises:
-        AttributeError, KeyError, TypeError, ValueError: The value is not such an object.
-    """
-    ranks = [value["ranks"][rank] for rank in RANKS]
-    claimed = "novel_q" in value or value["novel_rank"] is not None
-    return Assignment(
-        id=value["id"],
-        status=cast(Status, current_status(value["status"])),
-        lineage=_lineage_of_names([rank["given"] or "" for rank in ranks]),
-        names=_lineage_of_names([rank["best"] or "" for rank in ranks]),
-        confidences=tuple(rank["confidence"] for rank in ranks),
-        withheld=value.get("withheld"),
-        tied=tuple(_lineage_of_text(text) for text in value["tied"]),
-        nearest_id=value["nearest_id"],
-        nearest_lineage=_lineage_of_text(value["nearest_lineage"]),
-        nearest_taxon_id=value.get("nearest_taxon_id"),
-        identity=value["identity"],
-        coverage=value["coverage"],
-        similarity=value["similarity"],
-        strand=value["strand"],
-        marker=value["marker"],
-        novel_rank=value["novel_rank"],
-        novel_p=value["novel_p"] if claimed else None,
-        novel_q=value.get("novel_q"),
-        p_values=tuple(rank["p"] for rank in ranks),
-        q_values=tuple(rank.get("q") for rank in ranks),
-        absences=tuple(rank.get("absence") for rank in ranks),
-        note=value["note"],
-    )
-
-
 def converted(path: Path, format: str) -> str:
     """Return the assignments of a JSON lines file as text in another of ``FORMATS``.
 
@@ -242,7 +152,7 @@ def converted(path: Path, format: str) -> str:
     with AssignmentWriter(text, format) as writer, path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                writer.write(typed(Assignment, _fields(from_json(parse_json(line)))))
+                writer.write(Assignment.from_dict(parse_json(line)))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise StoreError(
                     f"{path}, line {number}: is not an assignment ({error}); compute the results again"
@@ -250,34 +160,12 @@ def converted(path: Path, format: str) -> str:
     return text.getvalue()
 
 
-def _fields(assignment: Assignment) -> dict[str, Any]:
-    return {field.name: getattr(assignment, field.name) for field in fields(assignment)}
-
-
-def _lineage_of_text(text: str | None) -> Lineage:
-    return _lineage_of_names(text.split(";")) if text else UNKNOWN
-
-
-def _lineage_of_names(names: list[str]) -> Lineage:
-    kingdom, phylum, class_, order, family, genus, species = names
-    return kingdom, phylum, class_, order, family, genus, species
-
-
 def _jsonl(assignment: Assignment) -> str:
-    return json.dumps(as_json(assignment), allow_nan=False) + "\n"
+    return json.dumps(assignment.to_dict(), allow_nan=False) + "\n"
 
 
 def _tsv(assignment: Assignment) -> str:
-    a = assignment
-    tied = dict.fromkeys(lineage[-1].replace("|", "_") for lineage in a.tied if lineage[-1])
-    cells = [a.id, a.status, a.rank or "", _lineage(a.lineage), truncated(a.confidence, 4)]
-    for name, guess, confidence in zip(a.lineage, a.names, a.confidences, strict=True):
-        cells += [_field(name), _field(guess), truncated(confidence, 4)]
-    cells += [a.withheld or "", a.nearest_id or "", _lineage(a.nearest_lineage), a.nearest_taxon_id or ""]
-    cells += [_rounded(a.identity, 2), _rounded(a.coverage, 2), _rounded(a.similarity, 6), a.novel_rank or ""]
-    cells += map(_significant, (a.novel_p, a.novel_q, a.species_p, a.species_q))
-    cells += ["|".join(tied), a.strand, a.marker or "", a.note]
-    return "\t".join(map(clean, cells)) + "\n"
+    return "\t".join(clean(cell(assignment)) for cell in _TSV_CELLS.values()) + "\n"
 
 
 def _qiime2(assignment: Assignment) -> str:
@@ -288,7 +176,7 @@ def _qiime2(assignment: Assignment) -> str:
         first = next((c for name, c in zip(a.names, a.confidences, strict=True) if name), None)
         if first is not None:
             confidence_text = _digits(1 - Decimal(repr(float(first))), 4)
-    return "\t".join((quoted(clean(a.id)), qiime2_taxon(a.lineage), confidence_text)) + "\n"
+    return "\t".join((quoted_cell(clean(a.id)), qiime2_taxon(a.lineage), confidence_text)) + "\n"
 
 
 def qiime2_taxon(lineage: Lineage) -> str:
@@ -298,7 +186,7 @@ def qiime2_taxon(lineage: Lineage) -> str:
     """
     depth = max((number for number, name in enumerate(lineage, 1) if name), default=0)
     pairs = zip(_QIIME2_PREFIXES[:depth], lineage[:depth], strict=True)
-    return quoted(clean("; ".join(prefix + _field(name) for prefix, name in pairs) or "Unassigned"))
+    return quoted_cell(clean("; ".join(prefix + _field(name) for prefix, name in pairs) or "Unassigned"))
 
 
 def _sintax(assignment: Assignment) -> str:
@@ -314,16 +202,11 @@ def _sintax(assignment: Assignment) -> str:
     return "\t".join(map(clean, cells)) + "\n"
 
 
-def _lineage(lineage: Lineage) -> str:
-    """Return the seven names as one string; empty if none is known."""
-    return format_lineage([_field(name) for name in lineage]) if any(lineage) else ""
-
-
 def _field(name: str) -> str:
     return name.replace(";", ",")
 
 
-def quoted(cell: str) -> str:
+def quoted_cell(cell: str) -> str:
     """Return a cell as pandas and R read it: if it contains a quote, quote it and double the quote."""
     return '"' + cell.replace('"', '""') + '"' if '"' in cell else cell
 
@@ -347,13 +230,41 @@ def _significant(p: float | None) -> str:
     return "" if p is None else f"{float(p):.3g}"
 
 
-def _number(value: float | None) -> float | None:
-    """Return a plain float, which JSON can represent."""
-    return None if value is None else float(value)
+def _tied_species(a: Assignment) -> str:
+    return "|".join(dict.fromkeys(lineage[-1].replace("|", "_") for lineage in a.tied if lineage[-1]))
 
 
-def _numbers(assignment: Assignment) -> Iterator[float]:
-    a = assignment
-    by_rank = (*a.confidences, *a.absences, *a.p_values, *a.q_values)
-    values = (*by_rank, a.identity, a.coverage, a.similarity, a.novel_p, a.novel_q)
-    return (value for value in values if value is not None)
+def _of_rank(r: int) -> tuple[Cell, Cell, Cell]:
+    """Return the cells of a rank, given by its number: the name, the best guess and its confidence."""
+    return lambda a: _field(a.lineage[r]), lambda a: _field(a.names[r]), lambda a: truncated(a.confidences[r], 4)
+
+
+_TSV_CELLS: dict[str, Cell] = {
+    "id": lambda a: a.id,
+    "status": lambda a: a.status,
+    "rank": lambda a: a.rank or "",
+    "lineage": lambda a: lineage_text(a.lineage),
+    "confidence": lambda a: truncated(a.confidence, 4),
+    **{
+        name: cell
+        for r, rank in enumerate(RANKS)
+        for name, cell in zip((rank, f"{rank}_guess", f"{rank}_confidence"), _of_rank(r), strict=True)
+    },
+    "withheld": lambda a: a.withheld or "",
+    "nearest_id": lambda a: a.nearest_id or "",
+    "nearest_lineage": lambda a: lineage_text(a.nearest_lineage),
+    "nearest_taxon_id": lambda a: a.nearest_taxon_id or "",
+    "identity": lambda a: _rounded(a.identity, 2),
+    "coverage": lambda a: _rounded(a.coverage, 2),
+    "similarity": lambda a: _rounded(a.similarity, 6),
+    "novel_rank": lambda a: a.novel_rank or "",
+    "novel_p": lambda a: _significant(a.novel_p),
+    "novel_q": lambda a: _significant(a.novel_q),
+    "species_p": lambda a: _significant(a.species_p),
+    "species_q": lambda a: _significant(a.species_q),
+    "tied_species": _tied_species,
+    "strand": lambda a: a.strand,
+    "marker": lambda a: a.marker or "",
+    "note": lambda a: a.note,
+}
+TSV_COLUMNS = tuple(_TSV_CELLS)

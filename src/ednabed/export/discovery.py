@@ -16,11 +16,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ednabed.base.atomic import in_progress
+from ednabed.base.files import check_parents, fsync_file
+from ednabed.base.text import tsv_line
 from ednabed.errors import UsageError
 from ednabed.export.discovery_page import PAGE_BEGINNING, Neighbour, page
 from ednabed.sequences import digest, format_lineage
-from ednabed.store.files import check_parents, clean
-from ednabed.store.temporary import in_progress
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
 
 FILES = ("candidates.tsv", "candidates.fasta", "members.tsv", "report.html")
@@ -110,10 +111,8 @@ def write_discovery(
         texts = (_candidates(candidates), _fasta(candidates), _members(candidates),
                  page(candidates, neighbours, summary or {}, seed))  # fmt: skip
         for name, text in zip(FILES, texts, strict=True):
-            with (work / name).open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+            (work / name).write_text(text, encoding="utf-8", newline="\n")
+            fsync_file(work / name)
         if is_new:
             work.rename(folder)
         else:
@@ -205,7 +204,7 @@ def _fasta(candidates: Sequence[CandidateTaxon]) -> str:
 
 
 def _table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
-    return "".join("\t".join(map(clean, row)) + "\n" for row in [list(columns), *rows])
+    return "".join(map(tsv_line, [list(columns), *rows]))
 
 
 def _rate(value: float | None) -> str:

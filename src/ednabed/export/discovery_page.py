@@ -8,11 +8,11 @@ from html import escape
 
 import numpy as np
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray
+from ednabed.base.text import clean
+from ednabed.maps.map2d import map_2d
 from ednabed.sequences.lineage import Lineage
-from ednabed.store.files import clean
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
-from ednabed.taxonomy.map2d import map_2d
 
 WIDTH, HEIGHT, MARGIN = 760, 480, 16
 """Size of the map and of its empty margin, in pixels."""

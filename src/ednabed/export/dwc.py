@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TextIO
 from xml.sax.saxutils import quoteattr
 
+from ednabed.base.text import clean, tsv_line
 from ednabed.export.about import DatasetAbout
 from ednabed.export.dwc_terms import (
     CORE_GENERATED,
@@ -51,7 +52,6 @@ from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
 from ednabed.export.taxon_terms import OUR_TOOL, remarks, taxon_id_terms
 from ednabed.sequences.lineage import RANKS, format_lineage
-from ednabed.store.files import clean
 
 META, CORE, EXTENSION = "meta.xml", "occurrence.txt", "dnaderiveddata.txt"
 READS = "DNA sequence reads"
@@ -144,8 +144,8 @@ class _Archive:
                 event = f"{clean(sample[0])}:{name}" if name else ""
                 size = None if sample[1] is None else sizes[sample]
                 cells = self._core_cells(feature, sample, id, event, size)
-                _line(core, [cells.get(term, "") for term in self.core_terms])
-                _line(extension, [id, *self._dna_cells(feature, sample, name)])
+                core.write(tsv_line(cells.get(term, "") for term in self.core_terms))
+                extension.write(tsv_line([id, *self._dna_cells(feature, sample, name)]))
                 occurrences, reads = occurrences + 1, reads + count
                 uncounted += sample in feature.unknown
         known = sum(name is not None for _, name in sizes)
@@ -242,10 +242,6 @@ def meta(core: Sequence[str], dna: Sequence[str], metadata: str | None = None) -
 
 def _field(index: int, address: str) -> str:
     return f'    <field index="{index}" term={quoteattr(address)}/>\n'
-
-
-def _line(stream: TextIO, cells: list[str]) -> None:
-    stream.write("\t".join(map(clean, cells)) + "\n")
 
 
 def _asv(sequence: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from xml.sax.saxutils import escape, quoteattr
 
+from ednabed.base.text import clean
 from ednabed.export.about import LICENSES, Agent, DatasetAbout
-from ednabed.store.files import clean
 
 EML = "eml.xml"
 _PROFILE = "https://eml.ecoinformatics.org/eml-2.2.0 https://rs.gbif.org/schema/eml-gbif-profile/1.3/eml.xsd"

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.text import clean, tsv_line
 from ednabed.errors import StoreError
 from ednabed.export.assignments import truncated
 from ednabed.export.features import features, sample_names
@@ -34,7 +35,6 @@ from ednabed.export.taxon_terms import name_terms, remarks
 from ednabed.sequences.columns import plain
 from ednabed.sequences.lineage import format_lineage
 from ednabed.sequences.taxon_ids import database_of
-from ednabed.store.files import clean
 
 COLUMNS = (
     "seq_id", "dna_sequence", "kingdom", "phylum", "class", "order", "family", "genus", "specificEpithet",
@@ -85,8 +85,8 @@ def write_faire(
             table_file.open("w", encoding="utf-8", newline="\n") as table,
             taxa_file.open("w", encoding="utf-8", newline="\n") as taxa,
         ):
-            _line(table, ["seq_id", *kept.values()])
-            _line(taxa, COLUMNS)
+            table.write(tsv_line(["seq_id", *kept.values()]))
+            taxa.write(tsv_line(COLUMNS))
             for feature in features(selection, names, ids, tuple(named.values())):
                 counts = {sample: feature.counts.get(sample, 0) for sample in kept}
                 for part, column in named.items():
@@ -95,7 +95,7 @@ def write_faire(
                     }
                 if not any(counts.values()):
                     continue
-                _line(table, [feature.id, *map(str, counts.values())])
+                table.write(tsv_line([feature.id, *map(str, counts.values())]))
                 identified, nearest = feature.named, feature.named.nearest
                 cells = {
                     "seq_id": feature.id,
@@ -111,7 +111,7 @@ def write_faire(
                     "confidence_score": truncated(identified.confidence, 4),
                     "identificationRemarks": remarks(identified),
                 }
-                _line(taxa, [cells[column] for column in COLUMNS])
+                taxa.write(tsv_line(cells[column] for column in COLUMNS))
                 sequences, records = sequences + 1, records + feature.records
                 reads, nameless = reads + sum(counts.values()), nameless + (not identified.rank)
         datasets = list(dict.fromkeys(dataset for dataset, _ in kept))
@@ -144,7 +144,3 @@ def _only_value(values: Iterable[str] | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{round(value, 2) + 0.0:.2f}"
-
-
-def _line(stream: Any, cells: Iterable[str]) -> None:
-    stream.write("\t".join(map(clean, cells)) + "\n")

@@ -13,13 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
 
+from ednabed.base.atomic import replacing
+from ednabed.base.text import clean
 from ednabed.errors import StoreError
 from ednabed.export.features import COLUMNS, features
 from ednabed.export.ids import FeatureIds, header_id
 from ednabed.export.names import Namer
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
-from ednabed.store.files import clean, replacing
 
 _SPACE = re.compile(r"\s+")
 

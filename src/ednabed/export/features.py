@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from ednabed.base.text import clean
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import NO_NAME, Identification, Namer, SequenceIds
 from ednabed.export.selection import Sample, Selection
 from ednabed.sequences.taxon_ids import taxon_id, taxon_id_columns
-from ednabed.store.files import clean
 
 NO_SAMPLE = "no_sample"
 COLUMNS = ("id", "dataset", "sample", "abundance", "lineage")

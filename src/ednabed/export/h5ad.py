@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ednabed.base.arrays import FloatArray
+from ednabed.base.text import clean
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
@@ -23,9 +25,7 @@ from ednabed.export.place import atomic_target, check_target_file
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
 from ednabed.extras import import_extra
-from ednabed.models.base import FloatArray
 from ednabed.sequences.lineage import RANKS, format_lineage
-from ednabed.store.files import clean
 from ednabed.store.vectors import BLOCK_BYTES
 
 OBSM = "X_ednabed"

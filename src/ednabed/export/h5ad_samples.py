@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ednabed.base.text import clean
 from ednabed.export.features import Feature, features, sample_names
 from ednabed.export.h5ad import OBSM, cleaned, feature_frame, packages, write_vectors
 from ednabed.export.ids import FeatureIds
@@ -24,7 +25,6 @@ from ednabed.export.place import atomic_target, check_target_file
 from ednabed.export.report import Written
 from ednabed.export.sample_terms import SampleTerms
 from ednabed.export.selection import Selection
-from ednabed.store.files import clean
 
 _NUMBERS = ("decimalLatitude", "decimalLongitude", "minimumDepthInMeters", "maximumDepthInMeters")
 

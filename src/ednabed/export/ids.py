@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ednabed.base.text import clean
 from ednabed.errors import UsageError
-from ednabed.store.files import clean
 
 if TYPE_CHECKING:
     from ednabed.export.selection import Selection

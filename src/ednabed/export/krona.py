@@ -12,6 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.atomic import replacing
+from ednabed.base.text import clean
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Identification, Namer
@@ -19,7 +21,6 @@ from ednabed.export.place import atomic_folder
 from ednabed.export.report import Written
 from ednabed.export.selection import Sample, Selection
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.files import clean, replacing
 
 UNASSIGNED = "Unassigned"
 _MARKUP = str.maketrans('<>&"', "____")

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
+from ednabed.base.text import clean
 from ednabed.errors import StoreError
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds
@@ -30,7 +31,6 @@ from ednabed.export.target_genes import is_known, target_gene
 from ednabed.export.taxon_terms import name_terms, remarks, taxon_id_terms
 from ednabed.export.workbook import write_workbook
 from ednabed.sequences.lineage import format_lineage
-from ednabed.store.files import clean
 
 OTU_TABLE, TAXONOMY, SAMPLES, STUDY = "OTU_table", "Taxonomy", "Samples", "Study"
 TAXONOMY_COLUMNS = (

@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from ednabed.base.stored_json import BadJson, parse_json, require
+from ednabed.base.text import clean
 from ednabed.errors import InputError
 from ednabed.reference.kept import NEAREST, RowNames
 from ednabed.sequences.delimited import find_dialect, read_delimited
-from ednabed.sequences.lineage import RANKS, Lineage, parse_lineage
-from ednabed.sequences.opening import Source
-from ednabed.sequences.stream import decode
+from ednabed.sequences.lineage import RANKS, Lineage, as_lineage, parse_lineage
+from ednabed.sequences.opening import OpenedInput
+from ednabed.sequences.stream import decode_text
 from ednabed.sequences.tables import text_of
-from ednabed.store.assignments import STATUSES, current_status
-from ednabed.store.files import clean
-from ednabed.taxonomy.assignment import UNKNOWN
+from ednabed.store.assignment import STATUSES, UNKNOWN, current_status
 
 _COLUMNS = ("id", "status", "lineage", "confidence")
 _LINE = {
@@ -182,8 +181,7 @@ class Namer:
 def _labelled(text: str) -> Identification:
     fields = text.split(";")
     if len(fields) == len(RANKS):
-        kingdom, phylum, class_, order, family, genus, species = fields
-        return Identification((kingdom, phylum, class_, order, family, genus, species))
+        return Identification(as_lineage(fields))
     return Identification(parse_lineage(text) or UNKNOWN)
 
 
@@ -197,7 +195,7 @@ def names_by_id(path: Path) -> dict[str, Identification]:
         InputError: The file cannot be read, is of another kind, or has contradictory assignments of one id.
     """
     found: dict[str, Identification] = {}
-    with Source(path, expected="assignment") as source:
+    with OpenedInput(path, expected="assignment") as source:
         lines = _json_lines(source) if source.head.lstrip().startswith(b"{") else _table(source)
         for number, (id, status, lineage, confidence, nearest) in enumerate(lines, 1):
             where = f"{source.path}: assignment {number} (id {id!r})"
@@ -260,7 +258,7 @@ def identification(
     return Identification(names, confidence, status, taxon_id, nearest_sequence)
 
 
-def _table(source: Source) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
+def _table(source: OpenedInput) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
     dialect = find_dialect(source)
     missing = [name for name in _COLUMNS if name not in dialect.columns]
     if missing:
@@ -272,12 +270,12 @@ def _table(source: Source) -> Iterator[tuple[str, str, str, str, dict[str, Any]]
             yield id, status, lineage, confidence, dict(zip(present, nearest, strict=True))
 
 
-def _json_lines(source: Source) -> Iterator[tuple[str, str, str, float | None, dict[str, Any]]]:
+def _json_lines(source: OpenedInput) -> Iterator[tuple[str, str, str, float | None, dict[str, Any]]]:
     for number, line in enumerate(_lines(source), 1):
         if not line.strip():
             continue
         try:
-            body: Any = parse_json(decode(line))
+            body: Any = parse_json(decode_text(line))
             if isinstance(body, dict):
                 body = {**dict.fromkeys(NEAREST), **body}
             require(body, _LINE, "it")
@@ -287,7 +285,7 @@ def _json_lines(source: Source) -> Iterator[tuple[str, str, str, float | None, d
             raise InputError(f"{source.path}: line {number} is not an assignment ({error}); {_ADVICE}") from error
 
 
-def _lines(source: Source) -> Iterator[bytes]:
+def _lines(source: OpenedInput) -> Iterator[bytes]:
     rest = b""
     while data := source.read(1 << 20):
         *lines, rest = (rest + data).split(b"\n")

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.atomic import in_progress, sweep, whole_file, write_atomic
+from ednabed.base.files import check_file, check_parents, file_entry, fsync_file
+from ednabed.base.sealed import to_json
 from ednabed.base.stored_json import BadJson, parse_json
 from ednabed.errors import UsageError
 from ednabed.reference.layout import check_outside
-from ednabed.store import files
-from ednabed.store.files import check_file, check_parents, fsync_file, sha256_file, to_json, write_atomic
-from ednabed.store.temporary import in_progress, sweep
 
 ABOUT = "export.json"
 ABOUT_SCHEMA = "ednabed.export/1"
@@ -66,7 +66,7 @@ def atomic_target(path: Path, example: str) -> Iterator[Path]:
         UsageError: See ``check_target_file``.
     """
     check_target_file(path, example)
-    with files.whole_file(Path(os.path.realpath(path))) as work:
+    with whole_file(Path(os.path.realpath(path))) as work:
         yield work
 
 
@@ -95,7 +95,7 @@ def atomic_folder(folder: Path, format: str, about: Mapping[str, Any]) -> Iterat
         listed = {}
         for name in names:
             fsync_file(work / name)
-            listed[name] = {"sha256": sha256_file(work / name), "bytes": (work / name).stat().st_size}
+            listed[name] = file_entry(work / name)
         write_atomic(work / ABOUT, to_json({"schema": ABOUT_SCHEMA, "format": format, **about, "files": listed}))
         if is_new:
             work.rename(folder)

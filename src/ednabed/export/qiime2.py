@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ednabed import __version__
+from ednabed.base.version import __version__
 from ednabed.export.assignments import qiime2_taxon, truncated
 from ednabed.export.features import features, sample_names
 from ednabed.export.ids import FeatureIds

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ednabed import __version__
+from ednabed.base.version import __version__
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
 from ednabed.export.place import atomic_folder, check_target_folder

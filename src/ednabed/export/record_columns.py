@@ -19,7 +19,7 @@ from ednabed.export.features import features
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Identification, Namer, SequenceIds
 from ednabed.export.selection import Piece, Selection
-from ednabed.reference.columns import text
+from ednabed.reference.columns import as_text
 from ednabed.sequences.lineage import RANKS, format_lineage
 from ednabed.sequences.taxon_ids import taxon_id, taxon_id_columns
 
@@ -149,4 +149,4 @@ class RecordTables:
 def _fitted(column: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
     if column.type == kind:
         return column
-    return text(column) if kind == _TEXT else column.cast(kind)
+    return as_text(column) if kind == _TEXT else column.cast(kind)

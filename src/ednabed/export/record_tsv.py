@@ -14,13 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from ednabed.base.atomic import replacing
 from ednabed.export.ids import FeatureIds
 from ednabed.export.names import Namer
 from ednabed.export.record_columns import RecordTables
 from ednabed.export.report import Written
 from ednabed.export.selection import Selection
 from ednabed.export.spreadsheet import safe_cell
-from ednabed.store.files import replacing
 
 
 def write_tsv(

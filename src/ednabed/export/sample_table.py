@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from ednabed.export.assignments import quoted
+from ednabed.base.atomic import replacing
+from ednabed.base.text import clean
+from ednabed.export.assignments import quoted_cell
 from ednabed.sequences.counts import CountTable, no_match_error
-from ednabed.sequences.lineage import RANKS, Lineage, format_lineage
-from ednabed.store.files import clean, replacing
-from ednabed.taxonomy.assignment import Assignment
+from ednabed.sequences.lineage import RANKS, Lineage, as_lineage, format_lineage
+from ednabed.store.assignment import Assignment
 
 COLUMNS = ("lineage", "named", "rank", *RANKS, "total", "features")
 UNASSIGNED = "Unassigned"
@@ -130,10 +131,7 @@ class SampleTable:
 
     def _put(self, assignment: Assignment, reads: dict[int, int]) -> None:
         self._counted += 1
-        kingdom, phylum, class_, order, family, genus, species = (
-            clean(name).replace(";", ",") for name in assignment.lineage
-        )
-        lineage = (kingdom, phylum, class_, order, family, genus, species)
+        lineage = as_lineage(clean(name).replace(";", ",") for name in assignment.lineage)
         row = self._rows.setdefault(lineage, _Row())
         row.features += 1
         for column, count in reads.items():
@@ -167,14 +165,14 @@ class SampleTable:
             UsageError: The target is a folder.
         """
         with replacing(target, "taxa.tsv") if isinstance(target, Path) else nullcontext(target) as stream:
-            stream.write("\t".join(quoted(name) for name in (*COLUMNS, *self._headings())) + "\n")
+            stream.write("\t".join(quoted_cell(name) for name in (*COLUMNS, *self._headings())) + "\n")
             for lineage in sorted(self._rows, key=lambda key: (not any(key), key)):
                 row = self._rows[lineage]
                 deepest = [rank for rank, name in zip(RANKS, lineage, strict=True) if name][-1:]
                 counts = (row.reads.get(column, 0) for column in range(len(self._samples)))
                 first_cells = (format_lineage(lineage), "yes", *deepest) if deepest else (UNASSIGNED, "no", "")
                 cells = (*first_cells, *lineage, sum(row.reads.values()), row.features, *counts)
-                stream.write("\t".join(quoted(str(cell)) for cell in cells) + "\n")
+                stream.write("\t".join(quoted_cell(str(cell)) for cell in cells) + "\n")
             stream.flush()
         return self._report()
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import Ints
 from ednabed.errors import StoreError, UsageError
 from ednabed.reference.collection import Collection
 from ednabed.search.choice import Choice, chosen_records, rows_with
@@ -39,8 +39,8 @@ class Piece:
             hexadecimal digits of its key.
     """
 
-    rows: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]
+    rows: Ints
+    starts: Ints
     records: pa.Table
     sequences: pa.Table
     ids: list[str]
@@ -64,9 +64,7 @@ class Selection:
         StoreError: A requested dataset or run does not exist, or nothing is left to export.
     """
 
-    def __init__(
-        self, collection: Collection, rows: npt.NDArray[np.int64] | None = None, choice: Choice | None = None
-    ) -> None:
+    def __init__(self, collection: Collection, rows: Ints | None = None, choice: Choice | None = None) -> None:
         self.collection = collection
         selected = np.arange(collection.rows) if rows is None else np.unique(np.asarray(rows, np.int64))
         if len(selected) and not 0 <= selected[0] <= selected[-1] < collection.rows:
@@ -77,7 +75,7 @@ class Selection:
         self.chosen = chosen_records(collection, choice or Choice())
         if self.chosen is not None:
             selected = selected[rows_with(collection, self.chosen)[selected]]
-        self.rows: npt.NDArray[np.int64] = selected
+        self.rows: Ints = selected
         if not len(selected):
             raise StoreError(
                 f"{collection.name} has no record that matches the selection, so there is nothing to export; "
@@ -105,7 +103,7 @@ class Selection:
             yield self._piece(self.rows[begin:end], columns, bases)
             begin = end
 
-    def _piece(self, rows: npt.NDArray[np.int64], columns: Sequence[str], bases: bool) -> Piece:
+    def _piece(self, rows: Ints, columns: Sequence[str], bases: bool) -> Piece:
         collection = self.collection
         sizes = collection.starts[rows + 1] - collection.starts[rows]
         sequence_of = np.repeat(np.arange(len(rows)), sizes)
@@ -175,7 +173,7 @@ class Selection:
         parts = np.unique(self.collection.parts_of(self._positions())).tolist()
         return dict(Counter(self.collection.part_datasets[part] for part in parts))
 
-    def _positions(self) -> npt.NDArray[np.int64]:
+    def _positions(self) -> Ints:
         """Return the positions of the selected records."""
         collection = self.collection
         selected = np.zeros(collection.rows, bool)

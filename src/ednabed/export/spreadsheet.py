@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ednabed.store.files import clean
+from ednabed.base.text import clean
 
 # What spreadsheet programs take for the beginning of a formula (OWASP, "CSV injection"). A quote would hide the rest.
 _FORMULA = re.compile(r'[\t\r"]|\s*[=+\-@＝＋－＠]')

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.atomic import replacing
+from ednabed.base.text import clean
 from ednabed.errors import StoreError
 from ednabed.export.features import Feature, features
 from ednabed.export.ids import FeatureIds
@@ -28,7 +30,6 @@ from ednabed.export.report import Written
 from ednabed.export.selection import Selection
 from ednabed.export.taxon_terms import specific_epithet
 from ednabed.sequences.lineage import Lineage
-from ednabed.store.files import clean, replacing
 
 DADA2_LEVELS, DADA2_SPECIES = "assignTaxonomy.fasta", "addSpecies.fasta"
 _PREFIXES = ("d:", "p:", "c:", "o:", "f:", "g:", "s:")

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray as FloatArray
+from ednabed.base.arrays import Ints
 from ednabed.errors import UsageError
 from ednabed.models.spec import Normalisation, Policy, Spec
 
-FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.integer[Any]]
 
 
@@ -33,18 +34,18 @@ class Tokens:
     """
 
     ids: IntArray
-    offsets: npt.NDArray[np.int64]
+    offsets: Ints
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.offsets) - 1
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Ints:
         """Number of tokens of each row, shape (n,)."""
         return np.diff(self.offsets)
 
-    def take(self, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Tokens:
+    def take(self, starts: Ints, lengths: Ints) -> Tokens:
         """Return a new batch whose row i is ``ids[starts[i]:starts[i] + lengths[i]]``."""
         offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)

@@ -156,7 +156,7 @@ def lookup(name: str) -> ModelCard | None:
     return _BY_REPOSITORY.get(key)
 
 
-def nearest(name: str, others: Iterable[str] = ()) -> list[str]:
+def similar_names(name: str, others: Iterable[str] = ()) -> list[str]:
     """Return up to three similar known names, best first. ``others`` are names outside the catalogue."""
     names = {key: card.name for table in (_BY_NAME, _BY_REPOSITORY) for key, card in table.items()}
     names |= {other.lower(): other for other in others}
@@ -173,7 +173,7 @@ def find_card(name: str, others: Iterable[str] = ()) -> ModelCard:
     card = lookup(name)
     if card is not None:
         return card
-    close = nearest(name, others)
+    close = similar_names(name, others)
     hint = f"; nearest: {', '.join(close)}" if close else ""
     raise UsageError(f"model '{name}' is unknown{hint}; 'ednabed models list' shows all")
 

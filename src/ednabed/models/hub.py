@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import re
 import shutil
 import time
@@ -18,11 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ednabed import __version__
+from ednabed.base.files import fsync_file, sha256_file
+from ednabed.base.text import human_bytes
+from ednabed.base.version import __version__
 from ednabed.errors import ModelError, UsageError
 from ednabed.models.catalog import ModelCard
 from ednabed.models.hub_errors import explain, reason_of, status_of, transport_errors, without_network
-from ednabed.models.nucleotide_transformer.config import read_config
+from ednabed.models.nucleotide_transformer.config import read_nt_config
 from ednabed.models.weights import COMMIT, WEIGHT_FORMS, cache_folder, local_folder, missing_files
 
 # Attempts without a single new byte before a transfer is abandoned; huggingface_hub retries several times in each.
@@ -172,7 +173,7 @@ def _check_space(card: ModelCard, repository: Path, files: list[_RemoteFile]) ->
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ModelError(
-            f"{card.name} needs {_readable(needed)}, but {folder} has {_readable(free)} free; nothing was fetched: "
+            f"{card.name} needs {human_bytes(needed)}, but {folder} has {human_bytes(free)} free; nothing was fetched: "
             f"free some space, or set HF_HOME to a folder on another disk"
         )
 
@@ -184,7 +185,7 @@ def _fetch_file(card: ModelCard, commit: str, file: _RemoteFile, repository: Pat
         return
     if file.name not in _SIDE_FILES:
         # Checked before the large files are fetched, because a network of another kind cannot be loaded.
-        read_config(snapshot)
+        read_nt_config(snapshot)
     # A file from an earlier fetch may be damaged by now; removing the snapshot and fetching again must repair it.
     if not blob.is_file() or _digest(blob, file) != file.digest:
         _transfer(card, commit, file, blob)
@@ -223,8 +224,8 @@ def _transfer(card: ModelCard, commit: str, file: _RemoteFile, blob: Path) -> No
             fruitless = 0 if _size(partial) > received else fruitless + 1
             if fruitless >= FRUITLESS_ATTEMPTS:
                 raise ModelError(
-                    f"{card.name}: the transfer of {file.name} failed after {_readable(_size(partial))} of "
-                    f"{_readable(file.size)} ({reason_of(error)}); run 'ednabed models fetch {card.name}' again; "
+                    f"{card.name}: the transfer of {file.name} failed after {human_bytes(_size(partial))} of "
+                    f"{human_bytes(file.size)} ({reason_of(error)}); run 'ednabed models fetch {card.name}' again; "
                     f"received data are kept"
                 ) from error
             time.sleep(1)
@@ -234,8 +235,7 @@ def _transfer(card: ModelCard, commit: str, file: _RemoteFile, blob: Path) -> No
             f"{card.name}: {file.name} arrived damaged (its hash is not {file.digest}) and was deleted; "
             f"run 'ednabed models fetch {card.name}' again"
         )
-    with partial.open("rb+") as written:
-        os.fsync(written.fileno())
+    fsync_file(partial)
     partial.replace(blob)
 
 
@@ -264,18 +264,10 @@ def _size(path: Path) -> int:
 
 
 def _digest(path: Path, file: _RemoteFile) -> str:
-    with path.open("rb") as stream:
-        if len(file.digest) == 64:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-        # Small files are identified by their git blob hash.
-        return hashlib.sha1(b"blob %d\0" % file.size + stream.read(), usedforsecurity=False).hexdigest()
-
-
-def _readable(n: int) -> str:
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if n >= size:
-            return f"{n / size:.1f} {unit}"
-    return f"{n} B"
+    if len(file.digest) == 64:
+        return sha256_file(path)
+    # Small files are identified by their git blob hash.
+    return hashlib.sha1(b"blob %d\0" % file.size + path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 @contextmanager

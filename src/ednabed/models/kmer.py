@@ -18,14 +18,10 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray
+from ednabed.base.bases import OTHER, encode
 from ednabed.errors import UsageError
-from ednabed.models.base import Encoder, FloatArray, Tokens
-
-_BASES = "ACGT"
-_OTHER = 4
-_CODES = np.full(256, _OTHER, np.uint8)
-for _i, _base in enumerate(_BASES):
-    _CODES[ord(_base)] = _i
+from ednabed.models.base import Encoder, Tokens
 
 # Rows counted together: their counts (2 MB for 6-mers) stay in the second-level cache, which doubles the speed.
 _ROWS_AT_ONCE = 64
@@ -76,10 +72,10 @@ class KmerEncoder(Encoder):
         """Return the column of each k-mer (uint16), in order, without those that contain an N."""
         k = self.k
         # The separator is not a base, so no k-mer extends beyond the end of a row.
-        flat = _CODES[np.frombuffer(b"\n".join(sequences) + b"\n" * k, np.uint8)]
+        flat = encode(b"\n".join(sequences) + b"\n" * k)
         lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
         windows = max(int(lengths.sum()) + len(sequences) - 1, 0)
-        other = flat == _OTHER
+        other = flat == OTHER
         codes = flat.astype(np.uint16)
         ids = np.zeros(windows, np.uint16)
         has_other = np.zeros(windows, bool)
@@ -117,7 +113,7 @@ def _projection(k: int, dimension: int) -> tuple[npt.NDArray[np.uint16], FloatAr
     full = 4**k
     if dimension == full:
         return np.arange(full, dtype=np.uint16), np.ones((1, dimension), np.float32)
-    hashes = [hashlib.sha256(("ednabed " + "".join(kmer)).encode()).digest() for kmer in product(_BASES, repeat=k)]
+    hashes = [hashlib.sha256(("ednabed " + "".join(kmer)).encode()).digest() for kmer in product("ACGT", repeat=k)]
     column = np.empty(full, np.uint16)
     column[np.array(sorted(range(full), key=hashes.__getitem__))] = np.arange(full)
     signs = np.empty(full, np.float32)

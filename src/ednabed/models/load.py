@@ -16,9 +16,12 @@ from typing import Any
 from ednabed.errors import EdnabedError, ModelError, UsageError
 from ednabed.extras import import_extra
 from ednabed.models import catalog, hub, weights
-from ednabed.models.barcode.config import is_trained
+from ednabed.models.barcode.config import is_trained, read_barcode_config
+from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.catalog import ModelCard
+from ednabed.models.kmer import KmerEncoder
+from ednabed.models.nucleotide_transformer.encoder import NucleotideTransformer
 from ednabed.models.spec import Policy
 
 GROUP = "ednabed.models"
@@ -84,9 +87,7 @@ def computes_on_cpu(found: Found) -> bool:
         return True
     if found.folder is None or not is_trained(found.folder):
         return False
-    from ednabed.models.barcode.config import read_config
-
-    return read_config(found.folder).encoder is None
+    return read_barcode_config(found.folder).encoder is None
 
 
 def load_encoder(
@@ -118,8 +119,6 @@ def load_encoder(
     if found.card is not None and found.card.family == "kmer":
         if layer is not None or pooling is not None:
             raise UsageError(f"{found.name} has neither layers nor poolings; omit `layer` and `pooling`")
-        from ednabed.models.kmer import KmerEncoder
-
         full = found.card.dimension == 4**6
         return KmerEncoder(k=6, dimension=None if full else found.card.dimension, name=found.name)
 
@@ -130,8 +129,6 @@ def load_encoder(
     if is_trained(folder):
         return _load_trained(folder, found.name, settings)
     import_extra("torch", "nt", f"model {found.name}")
-    from ednabed.models.nucleotide_transformer.encoder import NucleotideTransformer
-
     return NucleotideTransformer.load(
         folder,
         name=found.name,
@@ -166,7 +163,7 @@ def weights_of(found: Found) -> Path:
         manual = weights.manual_folder(card) if card is not None else None
         missing = ", ".join(weights.missing_files(manual)) if manual is not None and manual.is_dir() else ""
         detail = f" ({manual} lacks {missing})" if missing else ""
-        close = catalog.nearest(found.name) if card is not None and card.dimension is None else []
+        close = catalog.similar_names(found.name) if card is not None and card.dimension is None else []
         hint = f"; nearest in the catalogue: {', '.join(close)}" if close else ""
         raise ModelError(
             f"the weights of {found.name} are not on this machine{detail}; "
@@ -209,10 +206,7 @@ def _is_path(text: str) -> bool:
 
 def _load_trained(folder: Path, name: str, settings: dict[str, Any]) -> Encoder:
     """Load a model from ``ednabed train``, and the encoder whose vectors it maps, if there is one."""
-    from ednabed.models.barcode.config import read_config
-    from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder
-
-    config = read_config(folder)
+    config = read_barcode_config(folder)
     if settings["layer"] is not None or settings["pooling"] is not None:
         raise UsageError(f"{name} was trained with its own layer and pooling; omit `layer` and `pooling`")
     if config.encoder is None:

@@ -8,15 +8,15 @@ compared with published SHA-256 sums, which reads all of them.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Floats
+from ednabed.base.files import sha256_file
 from ednabed.base.sealed import Damaged, UnknownSchema
 from ednabed.base.stored_json import parse_json
 from ednabed.errors import ModelError
@@ -59,7 +59,7 @@ class FileCheck:
 
 
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """Result of ``verify``.
 
     Attributes:
@@ -87,7 +87,7 @@ class Report:
         return {**asdict(self), "folder": None if self.folder is None else str(self.folder)}
 
 
-def verify(name_or_path: str, *, check_files: bool = False, published: Path | None = None) -> Report:
+def verify(name_or_path: str, *, check_files: bool = False, published: Path | None = None) -> Verification:
     """Load a model in fp32 on the CPU and compare it with its published vectors.
 
     Args:
@@ -103,11 +103,11 @@ def verify(name_or_path: str, *, check_files: bool = False, published: Path | No
     if found.entry_point is not None:
         encoder = load.load_encoder(name_or_path)
         owner = load.distribution_of(found.entry_point)
-        return Report(
+        return Verification(
             encoder.name, "unverifiable", f"it can be loaded, but ednabed has no published vectors for {owner}"
         )
     if found.card is not None and found.card.family == "kmer":
-        return Report(found.name, "no weights", "a formula without weights: there is nothing to verify")
+        return Verification(found.name, "no weights", "a formula without weights: there is nothing to verify")
     folder = load.weights_of(found)
     if is_trained(folder):
         return _verify_trained(name_or_path, found.name, folder)
@@ -119,7 +119,7 @@ def verify(name_or_path: str, *, check_files: bool = False, published: Path | No
         message = (
             "no published vector for this model: it was loaded strictly, but only ednabed's tests cover its arithmetic"
         )
-        return Report(found.name, "unverifiable", message, folder)
+        return Verification(found.name, "unverifiable", message, folder)
     vectors = tuple(_compare(encoder, entry) for entry in entries)
     checked = _check_files(folder, entries) if check_files else ()
     failed = [check for check in vectors if not check.passed]
@@ -135,30 +135,30 @@ def verify(name_or_path: str, *, check_files: bool = False, published: Path | No
     else:
         message = f"{len(vectors)} published vector{'s' if len(vectors) > 1 else ''} reproduced"
     status: Status = "failed" if failed or differing else "verified"
-    return Report(found.name, status, message, folder, source, vectors, checked)
+    return Verification(found.name, status, message, folder, source, vectors, checked)
 
 
-def _verify_trained(name_or_path: str, name: str, folder: Path) -> Report:
+def _verify_trained(name_or_path: str, name: str, folder: Path) -> Verification:
     """Compare the weights of a model from ``ednabed train`` with the weights in its report."""
     encoder = load.load_encoder(name_or_path)
     path = folder / TRAINING_REPORT
     try:
         report = REPORT_SEAL.read(path.read_bytes()) if path.is_file() else {}
     except (Damaged, UnknownSchema) as error:
-        return Report(name, "failed", f"{path} is damaged ({error}): {ADVICE}", folder)
+        return Verification(name, "failed", f"{path} is damaged ({error}): {ADVICE}", folder)
     for file, sha256 in report.get("files", {}).items():
-        if not (folder / file).is_file() or _sha256(folder / file) != sha256:
-            return Report(
+        if not (folder / file).is_file() or sha256_file(folder / file) != sha256:
+            return Verification(
                 name, "failed", f"{folder / file} does not match its checksum in {path.name}: {ADVICE}", folder
             )
     expected = report.get("weights")
     if expected is None:
         message = f"{path} does not state the weights: they were loaded strictly, but cannot be compared"
-        return Report(name, "unverifiable", message, folder)
+        return Verification(name, "unverifiable", message, folder)
     if expected != encoder.weights:
         message = f"the weights are {encoder.weights[:19]}…, but {path.name} states {str(expected)[:19]}…: {ADVICE}"
-        return Report(name, "failed", message, folder)
-    return Report(name, "verified", f"the weights are the ones that {path.name} states, {expected[:19]}…", folder)
+        return Verification(name, "failed", message, folder)
+    return Verification(name, "verified", f"the weights are the ones that {path.name} states, {expected[:19]}…", folder)
 
 
 def _published(path: Path | None) -> tuple[str, list[dict[str, Any]]]:
@@ -176,7 +176,7 @@ def _published(path: Path | None) -> tuple[str, list[dict[str, Any]]]:
 def _is_about(entry: dict[str, Any], hub_id: str | None, folder: Path) -> bool:
     if hub_id is not None:
         return bool(entry["model_id"].lower() == hub_id.lower())
-    return bool(entry["files"]["config.json"]["sha256"] == _sha256(folder / "config.json"))
+    return bool(entry["files"]["config.json"]["sha256"] == sha256_file(folder / "config.json"))
 
 
 def _compare(encoder: Encoder, entry: dict[str, Any]) -> VectorCheck:
@@ -198,7 +198,7 @@ def _compare(encoder: Encoder, entry: dict[str, Any]) -> VectorCheck:
     return VectorCheck(sequence, tokens_equal, max_abs, mean_abs, cosine, tolerance, passed)
 
 
-def _cosine(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+def _cosine(a: Floats, b: Floats) -> float:
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norms if norms else 0.0
 
@@ -211,10 +211,5 @@ def _check_files(folder: Path, entries: list[dict[str, Any]]) -> tuple[FileCheck
         if not path.is_file():
             checks.append(FileCheck(name, "absent"))
         else:
-            checks.append(FileCheck(name, "equal" if _sha256(path) == sha256 else "differs"))
+            checks.append(FileCheck(name, "equal" if sha256_file(path) == sha256 else "differs"))
     return tuple(checks)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,10 +8,7 @@ digits, and results must not depend on the order in which runs were added.
 
 from __future__ import annotations
 
-import platform
 import shutil
-from datetime import UTC, datetime
-from importlib.metadata import version as package_version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import Ints
+from ednabed.base.files import file_entry, fsync_file, sha256_file
+from ednabed.base.times import utc_now
+from ednabed.base.topk import lengths
+from ednabed.base.version import software_versions
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
@@ -36,8 +38,6 @@ from ednabed.reference.parts import (
     unified_digests,
     write_part,
 )
-from ednabed.reference.topk import lengths
-from ednabed.store.files import fsync_file, sha256_file
 from ednabed.store.vectors import VectorFile
 
 
@@ -73,30 +73,7 @@ def write_build(
         _check_base(old, base)
     build, work = layout.new_build(folder)
     try:
-        before = 0 if base is None else base.counts["sequences"]
-        parts = [] if base is None else list(base.runs)
-        if old is not None:
-            for number in range(len(parts)):
-                for name in (records_name(number), sequences_name(number)):
-                    shutil.copyfile(old / name, work / name)
-        rows, total = _number(work, len(parts), before, examined)
-        table = np.zeros(total + 1, ROW_TYPE)
-        if old is not None:
-            table[:before] = np.load(old / ROWS, mmap_mode="r", allow_pickle=False)[:before]
-        with (
-            (work / VECTORS).open("wb") as file,
-            progress_bar(total - before, show=show_progress, doing="writing the reference") as bar,
-        ):
-            _header(file, total, spec.dimension)
-            if old is not None:
-                for block in VectorFile.open(old, VECTORS).blocks():
-                    file.write(block.data)
-            first = before
-            for run, run_rows in zip(examined, rows, strict=True):
-                markers, sizes = write_part(work, len(parts), run.source, run_rows, first)
-                _append(file, run, run_rows, first, sizes, table, bar)
-                parts.append(_part(run, markers, first, len(sizes)))
-                first += len(sizes)
+        parts, rows, table = _write_runs(work, old, base, examined, spec.dimension, show_progress)
         _use_oldest_vectors(work, parts, examined, rows, table)
         positions = _positions(work, parts, table)
         np.save(work / POSITIONS, positions)
@@ -105,11 +82,11 @@ def write_build(
         facts, retrained = indexes.write(work, index, norms, old, base)
         manifest = ReferenceManifest(
             build=build,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=utc_now(),
             spec=spec,
             version=version,
             counts={
-                "sequences": total,
+                "sequences": len(table) - 1,
                 "records": len(positions),
                 "runs": len(parts),
                 "datasets": len({part.dataset for part in parts}),
@@ -117,10 +94,9 @@ def write_build(
             },
             runs=parts,
             index=facts,
-            software={"python": platform.python_version(), "system": platform.system()}
-            | {p: package_version(p) for p in ("ednabed", "numpy", "pyarrow", "faiss-cpu")},
+            software=software_versions("numpy", "pyarrow", "faiss-cpu"),
             files={
-                path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+                path.name: file_entry(path)
                 | ({"seal": indexes.seal(path, layout.HEADER_BYTES)} if path.name in layout.SEALED else {})
                 for path in sorted(work.iterdir())
             },
@@ -132,6 +108,47 @@ def write_build(
         shutil.rmtree(work, ignore_errors=True)
         raise
     return manifest, retrained
+
+
+def _write_runs(
+    work: Path,
+    old: Path | None,
+    base: ReferenceManifest | None,
+    examined: list[Examined],
+    dimension: int,
+    show_progress: bool | None,
+) -> tuple[list[Part], list[Ints], npt.NDArray[Any]]:
+    """Write the records, sequences and vectors of the old build and of the runs to add.
+
+    Returns:
+        The parts of the build, the number of the vector of each record of the runs to add, and the table of vectors
+        (``layout.ROW_TYPE``).
+    """
+    before = 0 if base is None else base.counts["sequences"]
+    parts = [] if base is None else list(base.runs)
+    if old is not None:
+        for number in range(len(parts)):
+            for name in (records_name(number), sequences_name(number)):
+                shutil.copyfile(old / name, work / name)
+    rows, total = _number(work, len(parts), before, examined)
+    table = np.zeros(total + 1, ROW_TYPE)
+    if old is not None:
+        table[:before] = np.load(old / ROWS, mmap_mode="r", allow_pickle=False)[:before]
+    with (
+        (work / VECTORS).open("wb") as file,
+        progress_bar(total - before, show=show_progress, doing="writing the reference") as bar,
+    ):
+        _header(file, total, dimension)
+        if old is not None:
+            for block in VectorFile.open(old, VECTORS).blocks():
+                file.write(block.data)
+        first = before
+        for run, run_rows in zip(examined, rows, strict=True):
+            markers, sizes = write_part(work, len(parts), run.source, run_rows, first)
+            _append(file, run, run_rows, first, sizes, table, bar)
+            parts.append(_part(run, markers, first, len(sizes)))
+            first += len(sizes)
+    return parts, rows, table
 
 
 def _check_base(old: Path, base: ReferenceManifest) -> None:
@@ -147,9 +164,7 @@ def _check_base(old: Path, base: ReferenceManifest) -> None:
             )
 
 
-def _number(
-    work: Path, old_parts: int, before: int, examined: list[Examined]
-) -> tuple[list[npt.NDArray[np.int64]], int]:
+def _number(work: Path, old_parts: int, before: int, examined: list[Examined]) -> tuple[list[Ints], int]:
     """Number the vector of each record: equal digests share a number, and new ones continue the numbering.
 
     Returns the numbers, one array per run, and the total number of vectors.
@@ -171,7 +186,7 @@ def _header(file: Any, rows: int, dimension: int) -> None:
 def _append(
     file: Any,
     run: Examined,
-    rows: npt.NDArray[np.int64],
+    rows: Ints,
     first_row: int,
     sizes: npt.NDArray[np.int32],
     table: npt.NDArray[Any],
@@ -199,7 +214,7 @@ def _use_oldest_vectors(
     work: Path,
     parts: list[Part],
     examined: list[Examined],
-    rows: list[npt.NDArray[np.int64]],
+    rows: list[Ints],
     table: npt.NDArray[Any],
 ) -> None:
     """Give each sequence the vector of its oldest run, in order of (created, identity)."""
@@ -219,9 +234,7 @@ def _use_oldest_vectors(
                 _replace(file, run, numbers[replaced], records[replaced], table)
 
 
-def _replace(
-    file: Any, run: Examined, numbers: npt.NDArray[np.int64], records: npt.NDArray[np.int64], table: npt.NDArray[Any]
-) -> None:
+def _replace(file: Any, run: Examined, numbers: Ints, records: Ints, table: npt.NDArray[Any]) -> None:
     """Overwrite the vectors with the given numbers by those of the given records of a run."""
     size = 4 * run.source.spec.dimension
     begin = file.seek(0, 2) - (len(table) - 1) * size
@@ -253,7 +266,7 @@ def _part(run: Examined, markers: dict[str, int], first: int, sequences: int) ->
     )
 
 
-def _positions(work: Path, parts: list[Part], table: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _positions(work: Path, parts: list[Part], table: npt.NDArray[Any]) -> Ints:
     """Return the positions of the records of each vector, one vector after another, and fill in where each begins.
 
     The position of a record is its number in the concatenated records of all parts. The records of one vector are in

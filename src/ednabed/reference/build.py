@@ -9,23 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ednabed.base.text import readable
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import EdnabedError, StoreError
+from ednabed.reference import build_names, layout
 from ednabed.reference import index as indexes
-from ednabed.reference import layout
 from ednabed.reference.assemble import write_build
 from ednabed.reference.manifest import METADATA, DamagedManifest, Part, ReferenceManifest
 from ednabed.reference.parts import Examined, examine
-from ednabed.reference.sources import UNREADABLE, Selection, Source, find_sources, one_function
+from ednabed.reference.sources import UNREADABLE, FoundRuns, Source, find_sources, one_function
 from ednabed.store.runs import Run
-from ednabed.store.version_file import readable
 from ednabed.store.version_runs import find_root
 from ednabed.store.versions import Version, Versions, tag_run
 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to consolidate.
+    """What to build.
 
     Attributes:
         workspace: Folder that holds ``consolidated_data`` and ``data``.
@@ -55,7 +55,7 @@ class BuildRequest:
 
 @dataclass
 class BuildResult:
-    """Result of a consolidation.
+    """Result of a build.
 
     Attributes:
         folder: Folder of the reference.
@@ -84,7 +84,7 @@ class BuildResult:
     sources: list[Source] = field(default_factory=list)
 
 
-def consolidate(request: BuildRequest, *, show_progress: bool | None = False) -> BuildResult:
+def build_reference(request: BuildRequest, *, show_progress: bool | None = False) -> BuildResult:
     """Build a reference.
 
     Args:
@@ -102,13 +102,13 @@ def consolidate(request: BuildRequest, *, show_progress: bool | None = False) ->
     if not root.is_dir():
         raise StoreError(f"{root} is not a folder; create runs with 'ednabed embed FILE', or give another `runs_root`")
     folder = request.folder
-    layout.check_writable(folder)
+    layout.check_replaceable(folder)
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with layout.writing(folder):
             try:
                 layout.tidy(folder)
-                return _consolidate(request, root, version, show_progress)
+                return _build(request, root, version, show_progress)
             finally:
                 # Done while the lock is held, so that another process's lock file is not removed.
                 layout.remove_traces(folder)
@@ -116,11 +116,11 @@ def consolidate(request: BuildRequest, *, show_progress: bool | None = False) ->
         _remove_empty(created)
 
 
-def _consolidate(request: BuildRequest, root: Path, version: Version | None, show_progress: bool | None) -> BuildResult:
+def _build(request: BuildRequest, root: Path, version: Version | None, show_progress: bool | None) -> BuildResult:
     folder = request.folder
     # Otherwise a damaged file of names or of the previous build would only be found after all the work.
-    layout.read_names(folder)
-    layout.read_previous(folder)
+    build_names.read_names(folder)
+    build_names.read_previous(folder)
     current = _current(request)
     base = current if request.incremental else None
     if base is not None and version is not None and base.spec.fingerprint != version.fingerprint:
@@ -195,7 +195,7 @@ def _consolidate(request: BuildRequest, root: Path, version: Version | None, sho
     return result
 
 
-def _note_sources(result: BuildResult, selection: Selection) -> None:
+def _note_sources(result: BuildResult, selection: FoundRuns) -> None:
     contained = {part.identity for part in result.manifest.runs}
     result.sources = [source for source in selection.sources if source.identity in contained]
 
@@ -215,7 +215,7 @@ def _current(request: BuildRequest) -> ReferenceManifest | None:
 
 
 def _dropped(
-    known: dict[str, Part], sources: Sequence[Source], selection: Selection, request: BuildRequest
+    known: dict[str, Part], sources: Sequence[Source], selection: FoundRuns, request: BuildRequest
 ) -> list[str]:
     """Return the names of runs of the current build that a build from these sources would not have.
 
@@ -239,7 +239,7 @@ def _dropped(
 
 
 def _missing(
-    known: dict[str, Part], selection: Selection, root: Path, request: BuildRequest
+    known: dict[str, Part], selection: FoundRuns, root: Path, request: BuildRequest
 ) -> tuple[list[str], list[str], list[Source]]:
     """Return the names of vanished and of changed runs of the current build, and the sources that replaced them.
 
@@ -277,7 +277,7 @@ def _is_elsewhere(part: Part, root: Path, request: BuildRequest) -> bool:
     return run.manifest is None or run.identity == part.identity
 
 
-def _examine(sources: Sequence[Source], selection: Selection, show_progress: bool | None) -> list[Examined]:
+def _examine(sources: Sequence[Source], selection: FoundRuns, show_progress: bool | None) -> list[Examined]:
     """Read the runs completely; those that cannot be added are recorded as refused."""
     accepted = []
     with progress_bar(len(sources), show=show_progress, doing="reading runs", unit="run") as bar:
@@ -290,7 +290,7 @@ def _examine(sources: Sequence[Source], selection: Selection, show_progress: boo
     return accepted
 
 
-def _no_run(root: Path, selection: Selection) -> str:
+def _no_run(root: Path, selection: FoundRuns) -> str:
     reasons = [*selection.refused.items(), *selection.left_out.items()]
     if not reasons:
         return f"{root} contains no run; create one with 'ednabed embed FILE', or give another `runs_root`"

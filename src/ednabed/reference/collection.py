@@ -1,7 +1,8 @@
 """Searchable collections: distinct sequences with one vector each, and the records in which they occur.
 
-There are two kinds: an opened reference (``opened``), and runs searched directly (``loose``). Rows are numbered from 0;
-records are numbered separately, by position. All data is read in place, as a memory map or in pieces.
+There are three kinds: an opened reference (``opened``), runs searched directly (``loose``), and a LanceDB table
+(``tables.collection``). Rows are numbered from 0; records are numbered separately, by position. All data is read in
+place, as a memory map or in pieces.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import Bools, FloatArray, Ints
+from ednabed.base.topk import DIGITS, QUERY_ROWS, exact_candidates, unit
 from ednabed.models.spec import Spec
-from ednabed.reference.topk import DIGITS, QUERY_ROWS, exact_candidates, unit
 from ednabed.store.vectors import BLOCK_BYTES
 
 # Maximum hits of all queries that are searched at once.
 _MAX_PAIRS = 500_000
-Block = tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]
-Ranked = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
+Block = tuple[Ints, FloatArray, FloatArray]
+Ranked = tuple[Ints, Ints, FloatArray]
 
 
 class Collection(ABC):
@@ -32,7 +33,7 @@ class Collection(ABC):
         name: Name of the collection in messages.
         spec: The function that computed all vectors.
         rows: Number of distinct sequences.
-        keys: Numbers by which ties are sorted, uint64, shape (rows,).
+        keys: Key of each sequence (``parts.keys_of``), uint64, shape (rows,).
         norms: Length of each vector, float32, shape (rows,).
         starts: Index in ``positions`` at which the records of each row begin, int64, shape (rows + 1,).
         positions: Positions of records, row after row, int64; within a row in order of (dataset, run_id, seq_idx).
@@ -42,9 +43,9 @@ class Collection(ABC):
     spec: Spec
     rows: int
     keys: npt.NDArray[np.uint64]
-    norms: npt.NDArray[np.float32]
-    starts: npt.NDArray[np.int64]
-    positions: npt.NDArray[np.int64]
+    norms: FloatArray
+    starts: Ints
+    positions: Ints
 
     @property
     @abstractmethod
@@ -52,15 +53,15 @@ class Collection(ABC):
         """Columns of the records: dataset, run_id, seq_idx, source_file, and those of the runs without the bases."""
 
     @abstractmethod
-    def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
+    def blocks(self, allowed: Bools | None = None) -> Iterator[Block]:
         """Yield (rows, vectors, lengths) block by block, only for rows that are ``allowed``; None allows all."""
 
     @abstractmethod
-    def vectors_of(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def vectors_of(self, rows: Ints) -> FloatArray:
         """Return the vectors of rows, float32, shape (len(rows), d)."""
 
     @abstractmethod
-    def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def take_records(self, positions: Ints, columns: Sequence[str]) -> pa.Table:
         """Return the records at positions, in the given order; a column that a run lacks is null for its records."""
 
     @abstractmethod
@@ -68,7 +69,7 @@ class Collection(ABC):
         """Yield (first position, table of columns and ``row``) piece by piece, all records in order of position."""
 
     @abstractmethod
-    def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
+    def take_sequences(self, rows: Ints, *, bases: bool = True) -> pa.Table:
         """Return ``digest``, ``length`` and ``sequence`` of rows, in the given order; null where unknown.
 
         Args:
@@ -77,7 +78,7 @@ class Collection(ABC):
         """
 
     def search(
-        self, queries: FloatArray, k: int, *, allowed: npt.NDArray[np.bool_] | None = None, exact: bool = False
+        self, queries: FloatArray, k: int, *, allowed: Bools | None = None, exact: bool = False
     ) -> Iterator[Ranked]:
         """Find the rows most similar to each query, in batches of queries.
 
@@ -101,9 +102,7 @@ class Collection(ABC):
             query, row, score = self._ranked(*self.candidates(batch, k, allowed, exact), k)
             yield query + first, row, score
 
-    def candidates(
-        self, queries: FloatArray, k: int, allowed: npt.NDArray[np.bool_] | None, exact: bool
-    ) -> tuple[Any, Any, Any]:
+    def candidates(self, queries: FloatArray, k: int, allowed: Bools | None, exact: bool) -> tuple[Any, Any, Any]:
         """Return (query, row, cosine) of the best ``k`` and of all that tie with the last; here by exact search."""
         query, row, _ = exact_candidates(queries, self.blocks(allowed), k)
         # The rounding of a matrix product depends on its shape. Float64 sums of pairs do not, so equal rows tie exactly
@@ -123,23 +122,25 @@ class Collection(ABC):
                 score[scored] = dots / self.norms[row[scored]]
         return query, row, score
 
-    def _ranked(
-        self, query: npt.NDArray[np.int64], row: npt.NDArray[np.int64], score: npt.NDArray[np.float32], k: int
-    ) -> Ranked:
-        order = np.lexsort((self.keys[row], -np.round(score.astype(np.float64), DIGITS), query))
+    def _ranked(self, query: Ints, row: Ints, score: FloatArray, k: int) -> Ranked:
+        order = np.lexsort((self.tie_order(row), -np.round(score.astype(np.float64), DIGITS), query))
         query, row, score = query[order], row[order], score[order]
         kept = np.arange(len(query)) - np.searchsorted(query, query) < k
         return query[kept], row[kept], np.clip(score[kept], -1, 1)
 
+    def tie_order(self, rows: Ints) -> npt.NDArray[Any]:
+        """Return numbers by which rows with equal cosines are sorted; here their keys."""
+        return np.asarray(self.keys[rows])
+
     @abstractmethod
-    def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def parts_of(self, positions: Ints) -> Ints:
         """Return the number of each record's run, without reading the records."""
 
     @property
     @abstractmethod
     def part_datasets(self) -> list[str]:
-        """Dataset of each run."""
+        """Dataset of each run; the empty string for the rows of a table."""
 
-    def positions_of(self, row: int) -> npt.NDArray[np.int64]:
+    def positions_of(self, row: int) -> Ints:
         """Return the positions of the records of a row."""
         return np.asarray(self.positions[self.starts[row] : self.starts[row + 1]], np.int64)

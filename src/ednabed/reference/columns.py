@@ -70,12 +70,12 @@ def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if column.type == kind:
         return column
     if pa.types.is_string(kind):
-        return text(column)
+        return as_text(column)
     # Large whole numbers in a column with fractions lose their last digits.
     return column.cast(kind, safe=False)
 
 
-def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column as text."""
     try:
         return column.cast(pa.string())

@@ -7,7 +7,7 @@ large), and building it needs no copy of the vectors. One bit is not enough: on 
 2 % of the ten nearest however wide the search (``docs/decisions.md``).
 
 The numbers of lists visited and of candidates compared are set when the index is built: they grow until the ten nearest
-others of a sample are found with recall 0.99, and those of queries unlike all rows with recall 0.95.
+others of a sample are found with recall 0.99, and those of queries unlike all rows with recall 0.95 (``base.recall``).
 
 FAISS trusts its files: if a size in one is wrong, it hangs, takes all memory or reads out of bounds. So the part of the
 file that controls how it is read is checked against a hash before FAISS opens it, and the answers are checked too.
@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.files import sha256_file
 from ednabed.base.library_writes import library_writes
+from ednabed.base.recall import NEIGHBOURS, REFERENCE_TARGET, SEED, Pairs, Trial
+from ednabed.base.topk import unit
 from ednabed.errors import StoreError, UsageError
-from ednabed.models.base import FloatArray
 from ednabed.reference.layout import INDEX, VECTORS
 from ednabed.reference.manifest import IndexFacts, ReferenceManifest
-from ednabed.reference.topk import exact_candidates, unit
-from ednabed.store.files import sha256_file
 from ednabed.store.vectors import BLOCK_BYTES, VectorFile
 
 log = logging.getLogger("ednabed")
@@ -43,10 +43,6 @@ KINDS = ("auto", "flat", "ivf")
 _TRAIN_PER_LIST = 64
 _MAX_LISTS = 1024
 _SAMPLE = 256
-_NEIGHBOURS = 10
-_MIN_RECALL = 0.99
-_MIN_RECALL_STRANGERS = 0.95
-_SEED = 20261122
 # For at most this many queries, waking the threads costs more than they save.
 _FEW = 4
 _WIDTHS = ((8, 4), (8, 8), (16, 8), (32, 8), (32, 16), (64, 16), (128, 16), (256, 32), (512, 64), (1024, 128))
@@ -54,7 +50,6 @@ _WIDTHS = ((8, 4), (8, 8), (16, 8), (32, 8), (32, 16), (64, 16), (128, 16), (256
 _SMALL = 4_000_000
 _PAGES = 256
 _PAGE = 4096
-Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
 class DamagedIndex(StoreError):
@@ -85,7 +80,7 @@ def outgrown(facts: IndexFacts, rows: int) -> bool:
     return rows > 2 * facts.trained_on
 
 
-def flat(blocks: Iterator[FloatArray], dimension: int) -> Any:
+def flat_index(blocks: Iterator[FloatArray], dimension: int) -> Any:
     """Return a flat FAISS index of the unit vectors of all blocks, for other programs; ednabed does not read it."""
     import faiss
 
@@ -95,7 +90,7 @@ def flat(blocks: Iterator[FloatArray], dimension: int) -> Any:
     return index
 
 
-def train(vectors: VectorFile) -> tuple[Any, IndexFacts]:
+def train_index(vectors: VectorFile) -> tuple[Any, IndexFacts]:
     """Return a trained, empty inverted file for the vectors of a file."""
     import faiss
 
@@ -103,13 +98,13 @@ def train(vectors: VectorFile) -> tuple[Any, IndexFacts]:
     index: Any = faiss.index_factory(vectors.dimension, f"IVF{lists},RaBitQ2", faiss.METRIC_INNER_PRODUCT)
     # Suppresses FAISS's warning about few vectors on standard error: recall is measured anyway.
     index.cp.min_points_per_centroid = 1
-    index.train(unit(vectors.take(_sample(vectors.rows, lists * _TRAIN_PER_LIST, _SEED))))
+    index.train(unit(vectors.take(_sample(vectors.rows, lists * _TRAIN_PER_LIST, SEED))))
     nprobe, factor = _WIDTHS[0]
     return index, IndexFacts("ivf", lists, trained_on=vectors.rows, nprobe=min(nprobe, lists), factor=factor)
 
 
 def write(
-    work: Path, asked: str, norms: npt.NDArray[np.float32], old: Path | None, base: ReferenceManifest | None
+    work: Path, asked: str, norms: FloatArray, old: Path | None, base: ReferenceManifest | None
 ) -> tuple[IndexFacts, bool]:
     """Write the index of a build whose vectors are written.
 
@@ -127,7 +122,7 @@ def write(
     path = work / INDEX
     if choose_kind(vectors.rows, asked) == "flat":
         if vectors.rows <= FLAT_ROWS:
-            _save(flat(vectors.blocks(), vectors.dimension), path)
+            _save(flat_index(vectors.blocks(), vectors.dimension), path)
         return IndexFacts("flat"), False
     index: Any = None
     facts: IndexFacts | None = None
@@ -136,15 +131,15 @@ def write(
         try:
             index = _open_to_grow(old / INDEX, base)
             add(index, _from(vectors, before))
-            facts = measure(index, base.index, vectors, norms, _with_norms(vectors, norms))
+            facts = measure_recall(index, base.index, vectors, _with_norms(vectors, norms))
         except DamagedIndex as error:
             log.warning("%s, so the index is trained again", error)
     # A wider search can compensate for lists that do not fit the added vectors, but only up to a point.
     retrained = facts is None or not facts.reached or (base is not None and _width(facts) > 4 * _width(base.index))
     if retrained:
-        index, facts = train(vectors)
+        index, facts = train_index(vectors)
         add(index, vectors.blocks())
-        facts = measure(index, facts, vectors, norms, _with_norms(vectors, norms))
+        facts = measure_recall(index, facts, vectors, _with_norms(vectors, norms))
     assert facts is not None
     # FAISS stores the width with the index, so programs that only read the file search with the measured width.
     index.nprobe = facts.nprobe
@@ -188,9 +183,7 @@ def _from(vectors: VectorFile, before: int) -> Iterator[FloatArray]:
         first += len(block)
 
 
-def _with_norms(
-    vectors: VectorFile, norms: npt.NDArray[np.float32]
-) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]]:
+def _with_norms(vectors: VectorFile, norms: FloatArray) -> Iterator[tuple[Ints, FloatArray, FloatArray]]:
     first = 0
     for block in vectors.blocks():
         rows = np.arange(first, first + len(block))
@@ -222,97 +215,52 @@ def add(index: Any, blocks: Iterator[FloatArray]) -> None:
         index.add(unit(block))
 
 
-def _sample(rows: int, count: int, seed: int) -> npt.NDArray[np.int64]:
+def _sample(rows: int, count: int, seed: int) -> Ints:
     """Return at most ``count`` random row numbers below ``rows``, ascending."""
     return np.sort(np.random.default_rng(seed).choice(rows, min(count, rows), replace=False))
 
 
-def measure(
+def measure_recall(
     index: Any,
     facts: IndexFacts,
     vectors: VectorFile,
-    norms: npt.NDArray[np.float32],
-    blocks: Iterator[tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.float32]]],
+    blocks: Iterator[tuple[Ints, FloatArray, FloatArray]],
 ) -> IndexFacts:
-    """Find the narrowest search that reaches recall 0.99 on a sample, and return it with the measured recall.
-
-    Half of the queries are vectors of the reference; for each, exact search finds the ten nearest *other* rows. A hit
-    counts if it is as near as the tenth, so that ties do not count as errors. The other half are strangers, unlike
-    everything in the reference: for them recall 0.95 is enough, because new sequences have neighbours in many lists.
+    """Find the narrowest search that reaches the target (``base.recall``); return it with the measured recall.
 
     Args:
         index: The filled index.
         facts: The facts about it so far.
         vectors: All vectors.
-        norms: Their lengths, shape (n,).
         blocks: The same vectors block by block (row numbers, vectors, lengths), for the exact search.
     """
-    chosen = _sample(vectors.rows, _SAMPLE, _SEED + 1)
-    members = unit(vectors.take(chosen))
-    queries = np.concatenate([members, _strangers(members)])
-    # The query's row_of_query row; -1 for strangers, which have none.
-    row_of_query = np.concatenate([chosen, np.full(len(chosen), -1)])
-    k = min(_NEIGHBOURS, vectors.rows - 1)
-    if k < 1:
-        # In a reference of one sequence there is nothing else to find.
-        return facts
-    query, row, score = exact_candidates(queries, blocks, k + 1)
-    best = _threshold(query, row, score, row_of_query, k)
-    for nprobe, factor in _WIDTHS:
-        nprobe = min(nprobe, facts.lists)
-        found = np.zeros(len(row_of_query))
+    chosen = _sample(vectors.rows, _SAMPLE, SEED + 1)
+    trial = Trial(vectors.take(chosen), chosen, blocks, REFERENCE_TARGET)
+
+    def search(nprobe: int, factor: int) -> Iterator[Pairs]:
+        wide = (trial.k + 1) * factor
         # As many queries as have one block of candidates.
-        step = max(1, BLOCK_BYTES // (4 * vectors.dimension * (k + 1) * factor))
-        for first in range(0, len(row_of_query), step):
-            part = slice(first, first + step)
-            ids = _ask(index, queries[part], (k + 1) * factor, nprobe, vectors.rows)
+        step = max(1, BLOCK_BYTES // (4 * vectors.dimension * wide))
+        for first in range(0, len(trial.queries), step):
+            queries = trial.queries[first : first + step]
+            ids = _ask(index, queries, wide, nprobe, vectors.rows)
             # Read, not mapped: the system maps 64 kB around each row, which would count as memory of the build.
             rows, inverse = np.unique(ids, return_inverse=True)
             candidates = unit(vectors.take(np.maximum(rows, 0)))[inverse.reshape(ids.shape)]
-            scores = np.einsum("qkd,qd->qk", candidates, queries[part])
-            right = (ids >= 0) & (ids != row_of_query[part, None]) & (scores >= best[part, None] - 1e-6)
-            found[part] = np.minimum(right.sum(axis=1), k)
-        recall, strangers = (float(half.mean() / k) for half in np.split(found, 2))
-        facts = replace(
-            facts,
-            nprobe=nprobe,
-            factor=factor,
-            recall=recall,
-            recall_strangers=strangers,
-            measured_on=len(chosen),
-            reached=recall >= _MIN_RECALL and strangers >= _MIN_RECALL_STRANGERS,
-        )
-        if facts.reached or (nprobe == facts.lists and factor == _WIDTHS[-1][1]):
-            break
-    return facts
+            scores = np.einsum("qkd,qd->qk", candidates, queries)
+            query, column = np.nonzero(ids >= 0)
+            yield query + first, ids[query, column], scores[query, column]
 
-
-def _strangers(members: FloatArray) -> FloatArray:
-    """Return unit vectors at a cosine of 0.7 to the members: with kmer6, like barcodes with 8 % of bases changed."""
-    noise = np.random.default_rng(_SEED + 2).standard_normal(members.shape).astype(np.float32)
-    return unit(members + unit(noise))
-
-
-def _threshold(
-    query: npt.NDArray[np.int64],
-    row: npt.NDArray[np.int64],
-    score: npt.NDArray[np.float32],
-    row_of_query: npt.NDArray[np.int64],
-    k: int,
-) -> npt.NDArray[np.float32]:
-    """Return the score of the k-th nearest row of each query, not counting the query's own row."""
-    best = np.full(len(row_of_query), -np.inf, np.float32)
-    for i in range(len(row_of_query)):
-        others = score[(query == i) & (row != row_of_query[i])]
-        best[i] = -np.partition(-others, k - 1)[k - 1]
-    return best
+    measured = trial.narrowest(_WIDTHS, facts.lists, search)
+    # In a reference of one sequence there is nothing else to find.
+    return facts if measured is None else replace(facts, **vars(measured))
 
 
 def refine(
     index: Any,
     queries: FloatArray,
-    vectors: npt.NDArray[np.float32],
-    norms: npt.NDArray[np.float32],
+    vectors: FloatArray,
+    norms: FloatArray,
     k: int,
     nprobe: int,
     factor: int,
@@ -338,7 +286,7 @@ def refine(
 
     queries = np.ascontiguousarray(queries, np.float32)
     # The settings were measured for ten hits; more hits are spread over more lists.
-    nprobe = min(index.nlist, int(np.ceil(nprobe * max(1.0, k / _NEIGHBOURS))))
+    nprobe = min(index.nlist, int(np.ceil(nprobe * max(1.0, k / NEIGHBOURS))))
     ids = _ask(index, queries, k * factor, nprobe, len(vectors))
     if len(queries) <= _FEW:
         scores = np.einsum("qkd,qd->qk", vectors[ids], queries)
@@ -370,7 +318,7 @@ def refine(
     return query[once], row[once], scores[query, column][once]
 
 
-def _ask(index: Any, queries: FloatArray, width: int, nprobe: int, rows: int) -> npt.NDArray[np.int64]:
+def _ask(index: Any, queries: FloatArray, width: int, nprobe: int, rows: int) -> Ints:
     """Return the index's candidate rows for unit queries, int64, shape (q, at most ``width``); -1 for none."""
     import faiss
 

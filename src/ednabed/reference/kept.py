@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import Floats
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.reference.collection import Collection
 from ednabed.reference.loose import LooseRuns
@@ -51,7 +52,7 @@ class RowNames:
     lineage: npt.NDArray[np.int32]
     statuses: list[str]
     status: npt.NDArray[np.int8]
-    confidence: npt.NDArray[np.float64]
+    confidence: Floats
     nearest: pa.Table | None = None
 
     def any(self) -> bool:

@@ -29,13 +29,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ednabed.base.sealed import Damaged, Seal, UnknownSchema
+from ednabed.base.atomic import sweep, write_atomic
+from ednabed.base.files import check_name
+from ednabed.base.locks import exclusive
 from ednabed.errors import EdnabedError, StoreError, UsageError
+from ednabed.reference.build_names import NAMES, PREVIOUS, read_names, read_previous, write_names, write_previous
 from ednabed.reference.manifest import METADATA, DamagedManifest, ReferenceManifest
-from ednabed.store.files import check_name, exclusive, write_atomic
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS
-from ednabed.store.temporary import sweep
 
 log = logging.getLogger("ednabed")
 
@@ -43,12 +44,7 @@ VECTORS = "consolidated_embeddings.npy"
 INDEX = "consolidated_index.faiss"
 ROWS = "consolidated_rows.npy"
 POSITIONS = "consolidated_positions.npy"
-NAMES = "names.json"
-PREVIOUS = "previous.json"
 MAP = "map.parquet"
-NAMES_SCHEMA = "ednabed.names/2"
-NAMES_SCHEMA_1 = "ednabed.names/1"
-"""Schema from before the file had a checksum; still read."""
 ROW_TYPE = np.dtype([("key", "<u8"), ("norm", "<f4"), ("length", "<i4"), ("first", "<i8")])
 """One row per vector, and one more at the end: ``key`` sorts ties independently of the order of runs; ``norm`` is the
 length of the vector; ``length`` is the length of the sequence (-1 if unknown); ``first`` is the index in the positions
@@ -59,9 +55,6 @@ SEALED = (VECTORS, ROWS, POSITIONS)
 HEADER_BYTES = 128
 """Length of the header of a ``.npy`` file."""
 
-_NAMES_SEAL = Seal(NAMES_SCHEMA, "names_sha256", unsealed=(NAMES_SCHEMA_1,))
-PREVIOUS_SCHEMA = "ednabed.previous/1"
-_PREVIOUS_SEAL = Seal(PREVIOUS_SCHEMA, "previous_sha256")
 _BUILDS = "builds"
 _LOCK = ".lock"
 # Only folders with such a name are ever removed from ``builds``.
@@ -140,56 +133,6 @@ def build_folder(folder: Path, build: str) -> Path:
     return folder / _BUILDS / build
 
 
-def read_names(folder: Path) -> dict[str, str]:
-    """Return the build of each name of a reference; empty if no names were given.
-
-    Raises:
-        StoreError: The file is damaged or has an unknown schema.
-    """
-    return _read_builds(
-        folder / NAMES, _NAMES_SEAL, "names", f"{NAMES_SCHEMA_1!r} and {NAMES_SCHEMA!r}",
-        "the names of builds are unknown", "delete it and name the builds again",
-    )  # fmt: skip
-
-
-def read_previous(folder: Path) -> dict[str, str]:
-    """Return, for each build, the build that was current before it; empty if nothing is known.
-
-    Entries besides that of the current build exist only while a build is being published or restored, or after this
-    was killed.
-
-    Raises:
-        StoreError: The file is damaged or has an unknown schema.
-    """
-    previous = _read_builds(
-        folder / PREVIOUS, _PREVIOUS_SEAL, "previous", repr(PREVIOUS_SCHEMA),
-        "the previous build is unknown", "delete it to give up the previous build",
-    )  # fmt: skip
-    return {check_name("build", build): before for build, before in previous.items()}
-
-
-def _read_builds(path: Path, seal: Seal, field: str, known: str, lost: str, otherwise: str) -> dict[str, str]:
-    """Return the only field of a file that states which builds are kept: texts to builds, empty without the file."""
-    try:
-        body = seal.read(path.read_bytes())
-        builds = body.get(field)
-        if (
-            body.keys() != {field}
-            or not isinstance(builds, dict)
-            or not all(isinstance(b, str) for b in builds.values())
-        ):
-            raise Damaged(f"its only field has to be {field!r}, with texts")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except UnknownSchema as found:
-        raise StoreError(f"{path} has schema {found}, this version of ednabed reads {known}; update ednabed") from None
-    except Damaged as error:
-        raise StoreError(
-            f"{path} is damaged ({error}), so {lost} and no build is removed; restore it from a backup, or {otherwise}"
-        ) from None
-    return {name: check_name("build", build) for name, build in builds.items()}
-
-
 def newest_build(folder: Path) -> ReferenceManifest | None:
     """Return the manifest of the current build or, if damaged, of the newest intact build; None if there is none."""
     with suppress(DamagedManifest):
@@ -246,7 +189,7 @@ def check_sizes(folder: Path, manifest: ReferenceManifest) -> None:
             raise StoreError(f"{path} {what}; rebuild the reference with 'ednabed consolidate --rebuild'")
 
 
-def check_writable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
     """Raise StoreError if a reference cannot be written to ``folder`` because it contains something else."""
     if not folder.exists():
         return
@@ -353,7 +296,7 @@ def _make_current(folder: Path, manifest: ReferenceManifest, before: str | None)
         if before is not None:
             # Written first, in addition to the existing entries: whichever build is current after a kill, its
             # previous build is known.
-            _write_previous(folder, {**read_previous(folder), manifest.build: before})
+            write_previous(folder, {**read_previous(folder), manifest.build: before})
         # The hard links are removed first, so that they never belong to a build other than the one in the metadata.
         for name in (VECTORS, INDEX):
             _unlink(folder / name)
@@ -401,7 +344,7 @@ def remove_unused(folder: Path) -> None:
         if known != previous:
             # The new build is current already, and entries of other builds do no harm.
             with suppress(OSError):
-                _write_previous(folder, known)
+                write_previous(folder, known)
     else:
         kept |= {*previous, *previous.values()}
     missing = missing_builds(folder, names)
@@ -453,7 +396,7 @@ def name_build(folder: Path, name: str) -> ReferenceManifest:
                 f"{name!r} is already the name of build {names[name]}; choose another name, or remove this one with "
                 f"'ednabed reference remove {name}'"
             )
-        _write_names(folder, {**names, name: manifest.build})
+        write_names(folder, {**names, name: manifest.build})
     return manifest
 
 
@@ -473,19 +416,11 @@ def remove_name(folder: Path, name: str) -> bool:
         missing = not build_folder(folder, build).exists()
         # If this file is damaged, fail now and not halfway through the removal.
         read_previous(folder)
-        _write_names(folder, names)
+        write_names(folder, names)
         if not missing:
             # If it is missing, the name may have belonged to another build, which stays until the next removal.
             remove_unused(folder)
     return not build_folder(folder, build).exists()
-
-
-def _write_names(folder: Path, names: dict[str, str]) -> None:
-    write_atomic(folder / NAMES, _NAMES_SEAL.text({"names": dict(sorted(names.items()))}))
-
-
-def _write_previous(folder: Path, previous: Mapping[str, str]) -> None:
-    write_atomic(folder / PREVIOUS, _PREVIOUS_SEAL.text({"previous": dict(previous)}))
 
 
 def _unlink(path: Path) -> None:

@@ -10,17 +10,16 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import Bools, FloatArray, Ints
+from ednabed.base.topk import lengths
 from ednabed.errors import StoreError
-from ednabed.models.base import FloatArray
 from ednabed.reference.collection import Block, Collection
 from ednabed.reference.columns import fitted, free_names, union
 from ednabed.reference.partfile import PartFile, Shelf, gather
 from ednabed.reference.parts import keys_of, taken_sequences, unified_digests
 from ednabed.reference.sources import Source, one_function
-from ednabed.reference.topk import lengths
 from ednabed.store.runs import RECORDS
 from ednabed.store.vectors import VectorFile
 
@@ -35,12 +34,15 @@ class LooseRuns(Collection):
 
     Args:
         sources: The runs, at least one. Each distinct sequence has the vector of the first run that contains it.
+        columns: Columns of the records to read (``digest`` among them) from every run that has them, also from one of
+            an older tool. The lengths of the vectors are then not read, so that the collection cannot be searched. None
+            reads everything from the runs of ednabed.
 
     Raises:
         StoreError: The runs have several functions, or one cannot be read.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], columns: Sequence[str] | None = None) -> None:
         one_function(sources, None, "build a reference from the runs of one with 'ednabed consolidate --version V'")
         self.sources = sorted(sources, key=lambda s: (s.dataset, s.run_id, s.identity))
         self.name = self.sources[0].label if len(self.sources) == 1 else f"{len(self.sources)} runs"
@@ -48,7 +50,7 @@ class LooseRuns(Collection):
         for source in self.sources:
             log.debug("reading run %s", source.label)
         files = [source.run.vectors() for source in self.sources]
-        self._tables = [_records(s, f) for s, f in zip(self.sources, files, strict=True)]
+        self._tables = [_records(s, f, columns) for s, f in zip(self.sources, files, strict=True)]
         self._first = np.cumsum([0] + [file.rows for file in files])
         filled = [
             unified_digests(table.column("digest").combine_chunks(), f"{source.identity}:")
@@ -63,10 +65,11 @@ class LooseRuns(Collection):
         self.positions = np.argsort(row_of, kind="stable").astype(np.int64)
         self.starts = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=self.rows))]).astype(np.int64)
         self.keys = keys_of(coded.dictionary.to_pylist())
-        self.norms = np.concatenate([norms for _, _, norms in self._read()] or [np.zeros(0, np.float32)])
-        unusable = int((~np.isfinite(self.norms) | (self.norms == 0)).sum())
-        if unusable:
-            log.warning("%s: %d vectors are not finite or all zeros, so they are never found", self.name, unusable)
+        if columns is None:
+            self.norms = np.concatenate([norms for _, _, norms in self._read()] or [np.zeros(0, np.float32)])
+            unusable = int((~np.isfinite(self.norms) | (self.norms == 0)).sum())
+            if unusable:
+                log.warning("%s: %d vectors are not finite or all zeros, so they are never found", self.name, unusable)
         shelf = Shelf(_OPEN_PARTS, 0)
         self._sequences = [
             None
@@ -85,7 +88,7 @@ class LooseRuns(Collection):
                 yield rows, vectors, lengths(vectors)
                 first += len(block)
 
-    def _rows_between(self, begin: int, end: int) -> npt.NDArray[np.int64]:
+    def _rows_between(self, begin: int, end: int) -> Ints:
         """Return the rows, consecutive, whose first record is at a position from ``begin`` to before ``end``."""
         first, last = np.searchsorted(self._record_of, [begin, end])
         return np.arange(first, last)
@@ -96,7 +99,7 @@ class LooseRuns(Collection):
         fields = union(table.schema for table in self._tables)
         return pa.schema([field for name, field in fields.items() if name != "digest"])
 
-    def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
+    def blocks(self, allowed: Bools | None = None) -> Iterator[Block]:
         """See ``Collection``."""
         for rows, vectors, norms in self._read():
             if allowed is None:
@@ -105,7 +108,7 @@ class LooseRuns(Collection):
                 kept = allowed[rows]
                 yield rows[kept], vectors[kept], norms[kept]
 
-    def vectors_of(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def vectors_of(self, rows: Ints) -> FloatArray:
         """See ``Collection``."""
         out = np.empty((len(rows), self.spec.dimension), np.float32)
         records = self._record_of[rows]
@@ -115,11 +118,11 @@ class LooseRuns(Collection):
             out[selected] = self.sources[number].run.take(records[selected] - self._first[number])
         return out
 
-    def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def take_records(self, positions: Ints, columns: Sequence[str]) -> pa.Table:
         """See ``Collection``."""
         schema = pa.schema([self.record_schema.field(name) for name in columns])
 
-        def take(number: int, rows: npt.NDArray[np.int64]) -> pa.Table:
+        def take(number: int, rows: Ints) -> pa.Table:
             return fitted(self._tables[number].take(pa.array(rows)), schema)
 
         return gather(self._first, positions, take, schema)
@@ -132,7 +135,7 @@ class LooseRuns(Collection):
             rows = pa.array(self._row_of[first : first + table.num_rows])
             yield first, fitted(table, schema).append_column("row", rows)
 
-    def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def parts_of(self, positions: Ints) -> Ints:
         """See ``Collection``."""
         return np.asarray(np.searchsorted(self._first, positions, side="right") - 1, np.int64)
 
@@ -141,11 +144,11 @@ class LooseRuns(Collection):
         """See ``Collection``."""
         return [source.dataset for source in self.sources]
 
-    def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
+    def take_sequences(self, rows: Ints, *, bases: bool = True) -> pa.Table:
         """See ``Collection``. Reads only the row groups that contain the rows."""
         schema = taken_sequences(bases)
 
-        def take(number: int, part_rows: npt.NDArray[np.int64]) -> pa.Table:
+        def take(number: int, part_rows: Ints) -> pa.Table:
             part = self._sequences[number]
             if part is None:
                 return pa.table([pa.nulls(len(part_rows), field.type) for field in schema], schema=schema)
@@ -154,14 +157,14 @@ class LooseRuns(Collection):
         return gather(self._first, self._record_of[rows], take, schema)
 
 
-def _records(source: Source, file: VectorFile) -> pa.Table:
+def _records(source: Source, file: VectorFile, selected: Sequence[str] | None) -> pa.Table:
     """Return the records of a run without their bases, with dataset, run_id, seq_idx, source_file and digest."""
     n = file.rows
-    if source.run.manifest is None:
+    if source.run.manifest is None and selected is None:
         columns = {"digest": pa.nulls(n, pa.string())} | {name: pa.nulls(n) for name in _SHOWN}
     else:
-        schema = source.run.record_schema
-        table = source.run.load_records([name for name in schema.names if name != "sequence"])
+        names = source.run.record_schema.names
+        table = source.run.load_records([name for name in names if name != "sequence" and name in (selected or names)])
         if table.num_rows != n:
             raise StoreError(
                 f"{source.run.folder} has {n} vectors but {table.num_rows} records; "

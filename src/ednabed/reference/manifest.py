@@ -72,7 +72,7 @@ class IndexFacts:
         nprobe: Lists visited per query.
         factor: Candidates compared exactly per hit.
         recall: Share of the ten nearest others (by exact search) that the index finds; 1 for flat.
-        recall_strangers: The same for queries unlike all rows (``index.measure``).
+        recall_strangers: The same for queries unlike all rows (``index.measure_recall``).
         measured_on: Number of rows of the reference on which both were measured; 0 for flat.
         reached: Whether recall is at least 0.99, and that for strangers at least 0.95.
         structure: Bytes of the file before the first code, which control how the rest is read; 0 for flat.

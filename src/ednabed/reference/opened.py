@@ -9,11 +9,12 @@ from tokenize import TokenError
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from ednabed.base.arrays import Bools, FloatArray, Ints
+from ednabed.base.files import file_fault, sha256_file
+from ednabed.base.topk import lengths
 from ednabed.errors import StoreError
-from ednabed.models.base import FloatArray
 from ednabed.reference import index as indexes
 from ednabed.reference import layout
 from ednabed.reference.collection import Block, Collection
@@ -22,8 +23,6 @@ from ednabed.reference.layout import INDEX, POSITIONS, ROW_TYPE, ROWS, VECTORS
 from ednabed.reference.manifest import METADATA, ReferenceManifest
 from ednabed.reference.partfile import PartFile, Shelf, gather
 from ednabed.reference.parts import keys_of, records_name, sequences_name, taken_sequences, unified_digests
-from ednabed.reference.topk import lengths
-from ednabed.store.files import sha256_file
 from ednabed.store.vectors import BLOCK_BYTES
 
 log = logging.getLogger("ednabed")
@@ -44,6 +43,9 @@ class Reference(Collection):
         build: Folder of the build.
         manifest: Manifest of the build.
         index_fault: Why the index cannot be used, so that search is exact; None if nothing is wrong.
+
+    Raises:
+        StoreError: A file of the build is damaged or missing.
     """
 
     def __init__(self, folder: Path, manifest: ReferenceManifest) -> None:
@@ -54,9 +56,7 @@ class Reference(Collection):
         self.spec = manifest.spec
         self.rows = manifest.counts["sequences"]
         table = self._array(ROWS, ROW_TYPE, (self.rows + 1,))
-        self.vectors: npt.NDArray[np.float32] = self._array(
-            VECTORS, np.dtype("<f4"), (self.rows, manifest.spec.dimension)
-        )
+        self.vectors: FloatArray = self._array(VECTORS, np.dtype("<f4"), (self.rows, manifest.spec.dimension))
         self.positions = self._array(POSITIONS, np.dtype("<i8"), (manifest.counts["records"],))
         self.keys = np.ascontiguousarray(table["key"][:-1])
         self.norms = np.ascontiguousarray(table["norm"][:-1])
@@ -120,7 +120,7 @@ class Reference(Collection):
             self._schema = pa.schema([*fields.values(), pa.field("source_file", pa.string())])
         return self._schema
 
-    def blocks(self, allowed: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
+    def blocks(self, allowed: Bools | None = None) -> Iterator[Block]:
         """See ``Collection``. Reads through the memory map."""
         size = max(1, BLOCK_BYTES // (4 * self.spec.dimension))
         for first in range(0, self.rows, size):
@@ -133,13 +133,11 @@ class Reference(Collection):
                 if len(rows):
                     yield rows, self.vectors[rows], self.norms[rows]
 
-    def vectors_of(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def vectors_of(self, rows: Ints) -> FloatArray:
         """See ``Collection``."""
         return np.asarray(self.vectors[rows], np.float32)
 
-    def candidates(
-        self, queries: FloatArray, k: int, allowed: npt.NDArray[np.bool_] | None, exact: bool
-    ) -> tuple[Any, Any, Any]:
+    def candidates(self, queries: FloatArray, k: int, allowed: Bools | None, exact: bool) -> tuple[Any, Any, Any]:
         """See ``Collection``. Uses the index unless exact search is requested, rows are excluded, or it is damaged.
 
         If the index would have to return a large share of all rows, exact search is used because it is faster. A query
@@ -167,11 +165,11 @@ class Reference(Collection):
             np.concatenate([found[2][kept], score]),
         )
 
-    def take_records(self, positions: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def take_records(self, positions: Ints, columns: Sequence[str]) -> pa.Table:
         """See ``Collection``."""
         schema = pa.schema([self.record_schema.field(name) for name in columns])
 
-        def take(number: int, rows: npt.NDArray[np.int64]) -> pa.Table:
+        def take(number: int, rows: Ints) -> pa.Table:
             part = self._records[number]
             present = [name for name in columns if name in part.schema.names]
             return self._complete(part.take(rows, present), schema, number)
@@ -193,7 +191,7 @@ class Reference(Collection):
             table = table.append_column("source_file", source_file)
         return fitted(table, schema)
 
-    def parts_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def parts_of(self, positions: Ints) -> Ints:
         """See ``Collection``."""
         return np.asarray(np.searchsorted(self._first_record, positions, side="right") - 1, np.int64)
 
@@ -202,11 +200,11 @@ class Reference(Collection):
         """See ``Collection``."""
         return [part.dataset for part in self.manifest.runs]
 
-    def take_sequences(self, rows: npt.NDArray[np.int64], *, bases: bool = True) -> pa.Table:
+    def take_sequences(self, rows: Ints, *, bases: bool = True) -> pa.Table:
         """See ``Collection``."""
         schema = taken_sequences(bases)
 
-        def take(number: int, part_rows: npt.NDArray[np.int64]) -> pa.Table:
+        def take(number: int, part_rows: Ints) -> pa.Table:
             return self._sequences[number].take(part_rows, schema.names)
 
         return gather(self._first_row, rows, take, schema)
@@ -225,13 +223,9 @@ class Reference(Collection):
         except StoreError as error:
             faults.append(str(error))
         for name, entry in self.manifest.files.items():
-            path = self.build / name
-            if not path.is_file():
-                faults.append(f"{path} is missing")
-            elif path.stat().st_size != entry["bytes"]:
-                faults.append(f"{path} has {path.stat().st_size} bytes, expected {entry['bytes']}")
-            elif sha256_file(path) != entry["sha256"]:
-                faults.append(f"{path} does not match its checksum")
+            fault = file_fault(self.build / name, entry)
+            if fault is not None:
+                faults.append(f"{self.build / name} {fault}")
         return [*faults, *self._link_faults()] or self._disagreements()
 
     def _link_faults(self) -> Iterator[str]:

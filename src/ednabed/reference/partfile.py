@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ednabed.base.arrays import Ints
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.errors import StoreError
 
@@ -75,7 +75,7 @@ class PartFile:
         self._file: pq.ParquetFile | None = None
         self._cached: dict[tuple[str, ...], pa.Table] = {}
         self._groups_read: dict[tuple[str, ...], int] = {}
-        self._group_starts: npt.NDArray[np.int64] | None = None
+        self._group_starts: Ints | None = None
         if opened:
             self._map = self._mapped()
             shelf.opened(self)
@@ -133,7 +133,7 @@ class PartFile:
             raise self._damaged(f"it has no column {missing[0]!r}")
         return table
 
-    def take(self, rows: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def take(self, rows: Ints, columns: Sequence[str]) -> pa.Table:
         """Return columns of the given rows, in that order, with one row group in memory at a time.
 
         The bases (column ``sequence``) are large_string, because the result may exceed 2 GB.
@@ -141,7 +141,7 @@ class PartFile:
         with self._shelf.lock:
             return self._take(rows, columns)
 
-    def _take(self, rows: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def _take(self, rows: Ints, columns: Sequence[str]) -> pa.Table:
         key = tuple(columns)
         if key in self._cached:
             return self._cached[key].take(pa.array(rows))
@@ -168,7 +168,7 @@ class PartFile:
         inverse[order] = np.arange(len(rows))
         return pa.concat_tables(pieces).take(pa.array(inverse))
 
-    def _starts(self) -> npt.NDArray[np.int64]:
+    def _starts(self) -> Ints:
         """Return the row at which each row group begins, and the number of rows at the end."""
         if self._group_starts is None:
             metadata = self.file.metadata
@@ -192,9 +192,9 @@ def _large_sequences(table: pa.Table) -> pa.Table:
 
 
 def gather(
-    starts: npt.NDArray[np.int64],
-    positions: npt.NDArray[np.int64],
-    take: Callable[[int, npt.NDArray[np.int64]], pa.Table],
+    starts: Ints,
+    positions: Ints,
+    take: Callable[[int, Ints], pa.Table],
     schema: pa.Schema,
 ) -> pa.Table:
     """Return rows of concatenated parts, in the given order.

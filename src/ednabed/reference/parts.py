@@ -23,13 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.arrays import Bools, Ints
+from ednabed.base.files import sha256_file
 from ednabed.base.parquet_files import checked_text, parquet_errors
+from ednabed.base.topk import lengths
 from ednabed.errors import StoreError
-from ednabed.reference.columns import free_names, text
+from ednabed.reference.columns import as_text, free_names
 from ednabed.reference.sources import Source
-from ednabed.reference.topk import lengths
 from ednabed.sequences.records import MARKERS
-from ednabed.store.files import sha256_file
 from ednabed.store.runs import RECORDS, Run, reread
 
 _ROW_GROUP = 1024
@@ -140,7 +141,7 @@ def _examine(source: Source) -> Examined:
 
 
 def write_part(
-    build: Path, part: int, source: Source, rows: npt.NDArray[np.int64], first: int
+    build: Path, part: int, source: Source, rows: Ints, first: int
 ) -> tuple[dict[str, int], npt.NDArray[np.int32]]:
     """Write the two files of a run.
 
@@ -183,7 +184,7 @@ def write_part(
             write(records_name(part), pa.table([*reserved.values(), *columns], names=[*reserved, *free_names(kept)]))
             for name in MARKERS:
                 if name in kept:
-                    for value in text(batch.column(name)).value_counts().to_pylist():
+                    for value in as_text(batch.column(name)).value_counts().to_pylist():
                         key = "" if value["values"] is None else str(value["values"])
                         markers[key] = markers.get(key, 0) + value["counts"]
                     break
@@ -198,7 +199,7 @@ def write_part(
     return markers, np.concatenate(added)
 
 
-def _adds(rows: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.bool_]:
+def _adds(rows: Ints, first: int) -> Bools:
     """Return which records are the first with a vector whose number is ``first`` or higher."""
     adds = np.zeros(len(rows), bool)
     new = np.flatnonzero(rows >= first)

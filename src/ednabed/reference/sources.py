@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
+from ednabed.base.text import readable
+from ednabed.base.times import utc_changed
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
 from ednabed.store.runs import Run, walk_runs
-from ednabed.store.version_file import readable
 from ednabed.store.versions import Version, Versions
 
 UNREADABLE = (EdnabedError, OSError, UnicodeError)
@@ -53,7 +53,7 @@ class Source:
 
 
 @dataclass
-class Selection:
+class FoundRuns:
     """The runs that were found.
 
     Attributes:
@@ -69,7 +69,7 @@ class Selection:
 
 def find_sources(
     root: Path, workspace: Path, version: Version | None = None, assumed: Mapping[str, Spec] | None = None
-) -> Selection:
+) -> FoundRuns:
     """Find the runs below ``root``, nested at any depth.
 
     Args:
@@ -79,7 +79,7 @@ def find_sources(
         assumed: Functions of runs of older tools as a user stated them before, by identity of the run.
     """
     versions = Versions.read(workspace)
-    selection = Selection()
+    selection = FoundRuns()
     seen: dict[str, Source] = {}
     for folder in walk_runs(root):
         path = shown_path(folder, workspace)
@@ -179,7 +179,7 @@ def _source(
         )
     tagged = versions.of_run(run)
     used = version if tagged is None else tagged[0]
-    changed = datetime.fromtimestamp(run.vectors().path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    changed = utc_changed(run.vectors().path).isoformat(timespec="seconds")
     identity = run.identity if used is not None or assumed else ""
     if used is None and identity in assumed:
         return Source(run, identity, assumed[identity], dataset, run_id, path, changed, assumed=True)

@@ -20,14 +20,14 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyopal
 from scoring_matrices.lib import ScoringMatrix
 
+from ednabed.base.arrays import Ints
+from ednabed.base.bases import BASES, OTHER, encode
 from ednabed.errors import InputError
 from ednabed.sequences import reverse_complement
 
-BASES = "ACGTN"
 MATCH, MISMATCH = 2, -3
 # A gap of n bases costs GAP_OPEN + (n - 1) * GAP_EXTEND, as Opal counts: blastn's 5 + 2n.
 GAP_OPEN, GAP_EXTEND = 7, 2
@@ -37,8 +37,6 @@ MAX_CELLS = 100_000_000
 _WIDE_CHARACTER, _WIDE_SCORE = "Z", 127
 _SCORES = np.where(np.eye(5, dtype=bool), MATCH, MISMATCH).astype(np.int32)
 _SCORES[4, :] = _SCORES[:, 4] = 0
-_CODES = np.zeros(256, np.uint8)
-_CODES[list(BASES.encode())] = range(5)
 _REMOVE_BASES = dict.fromkeys(map(ord, BASES))
 # Opal writes M and X for pairs, I for bases of the target only, D for bases of the query only.
 _FROM_OPAL = str.maketrans("XID", "MDI")
@@ -151,7 +149,7 @@ def _aligner(*, wide: bool) -> pyopal.Aligner:
 
 
 def score_aligner() -> pyopal.Aligner:
-    """Return the aligner that computes scores; its alphabet is ``LETTERS``."""
+    """Return the aligner that computes scores; its alphabet is ``BASES``."""
     return _aligner(wide=False)
 
 
@@ -165,7 +163,7 @@ def _checked(sequence: str, which: str) -> bytes:
     return sequence.encode()
 
 
-def _scores(query: bytes, database: pyopal.Database) -> npt.NDArray[np.int64]:
+def _scores(query: bytes, database: pyopal.Database) -> Ints:
     found = _aligner(wide=False).align(query, database, mode="score", algorithm="ov")
     return np.array([result.score for result in found], np.int64)
 
@@ -188,9 +186,9 @@ class _Columns:
         pairs = columns == ord("M")
         in_query, in_target = columns != ord("D"), columns != ord("I")
         query_stop, target_stop = query_start + int(in_query.sum()), target_start + int(in_target.sum())
-        one = _CODES[np.frombuffer(query, np.uint8)[query_start:query_stop]][pairs[in_query]]
-        other = _CODES[np.frombuffer(target, np.uint8)[target_start:target_stop]][pairs[in_target]]
-        columns[pairs] = np.where((one == other) & (one < len(BASES) - 1), ord("="), ord("X"))
+        one = encode(query[query_start:query_stop])[pairs[in_query]]
+        other = encode(target[target_start:target_stop])[pairs[in_target]]
+        columns[pairs] = np.where((one == other) & (one < OTHER), ord("="), ord("X"))
         firsts = np.flatnonzero(np.diff(columns, prepend=0))
         lengths = np.diff(firsts, append=len(columns)).tolist()
         runs = list(zip(lengths, map(chr, columns[firsts].tolist()), strict=True))
@@ -231,8 +229,8 @@ def _best_columns(query: bytes, target: bytes, query_stop: int, target_stop: int
     ``too_long`` explains why twice the length of the shorter sequence is enough of the longer one.
     """
     first_query, first_target = max(0, query_stop - 2 * target_stop), max(0, target_stop - 2 * query_stop)
-    one = _CODES[np.frombuffer(query, np.uint8)[first_query:query_stop]]
-    other = _CODES[np.frombuffer(target, np.uint8)[first_target:target_stop]]
+    one = encode(query[first_query:query_stop])
+    other = encode(target[first_target:target_stop])
     best = np.zeros((len(one) + 1, len(other) + 1), np.int32)
     ramp = GAP_EXTEND * np.arange(len(other) + 1, dtype=np.int32)
     down = np.full(len(other) + 1, -(2**30), np.int32)

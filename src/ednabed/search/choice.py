@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ednabed.base.arrays import Bools
 from ednabed.errors import StoreError
 from ednabed.reference.collection import Collection
 from ednabed.search.where import parse_where
@@ -31,7 +31,7 @@ class Choice:
     where: str | None = None
 
 
-def chosen_records(collection: Collection, choice: Choice) -> npt.NDArray[np.bool_] | None:
+def chosen_records(collection: Collection, choice: Choice) -> Bools | None:
     """Return which records are selected, bool, one per position; None for all.
 
     Raises:
@@ -77,7 +77,7 @@ def chosen_records(collection: Collection, choice: Choice) -> npt.NDArray[np.boo
     return chosen
 
 
-def rows_with(collection: Collection, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def rows_with(collection: Collection, chosen: Bools) -> Bools:
     """Return which distinct sequences have a ``chosen`` record, bool, shape (rows,)."""
     per_row = np.concatenate([[0], np.cumsum(chosen[collection.positions])])
     return np.asarray(np.diff(per_row[collection.starts]) > 0)

@@ -10,23 +10,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.topk import DIGITS
 from ednabed.errors import UsageError
 from ednabed.reference.collection import Collection
-from ednabed.reference.topk import DIGITS
 from ednabed.search.align import align, too_long
 from ednabed.search.choice import Choice, chosen_records, rows_with
+from ednabed.search.hit import RECORD_COLUMNS, Hit
 from ednabed.search.queries import Query, QueryBatch
-
-RECORD_KEYS = ("id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage")
-"""Keys of a hit that describe its record."""
 
 LineageLookup = Callable[[npt.NDArray[np.int64], Sequence[str | None]], list[str | None]]
 """Returns lineages for records without a lineage, by row and id; None where unknown."""
 
 log = logging.getLogger("ednabed")
 
-# Maximum number of hits in memory at once.
-_HITS_AT_ONCE = 100_000
+HITS_AT_ONCE = 100_000
+"""Maximum number of hits in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -94,26 +92,29 @@ class Search:
         self._allowed = None if self._chosen is None else rows_with(collection, self._chosen)
         schema = collection.record_schema
         self._warned = False
-        columns = dict.fromkeys((*RECORD_KEYS, "length", "source", "source_file", *options.columns))
+        columns = dict.fromkeys((*RECORD_COLUMNS, *options.columns))
         self._columns = [name for name in columns if name in schema.names]
+        requested = {
+            "columns": bool(options.columns),
+            "lineage_from": lineages_of is not None,
+            "alignment": options.align,
+            "sequence": options.sequences,
+        }
+        self._requested = tuple(name for name, is_requested in requested.items() if is_requested)
 
-    def run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
-        """Yield each query of a batch with its hits, in the order of the batch.
+    def run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[Hit]]]:
+        """Yield each query of a batch with its hits, most similar first, in the order of the batch.
 
-        A hit is a dict: rank (from 1), similarity (cosine, ``DIGITS`` digits), distance (1 - similarity), the keys of
-        ``RECORD_KEYS`` of its first record (by dataset, run and number), occurrences (number of records with this
-        sequence), datasets (number of records by name), length, source (input file) and source_file (file of its
-        vector); with ``align`` also alignment, an ``Alignment`` or None, with ``sequences`` also sequence, a string or
-        None, and with ``columns`` also columns, a dict of these. With ``lineages_of``, a record without a lineage gets
-        one from there, and ``lineage_from`` is ``record``, ``assignment`` or None. With ``occurrences``, each record of
-        a distinct sequence is a hit, all with the rank of the sequence.
+        A hit is described by the first record of its sequence, by dataset, run and number. With ``lineages_of``, a
+        record without a lineage gets one from there. With ``occurrences``, each record of a distinct sequence is a hit,
+        all with the rank of the sequence.
         """
         # The more hits per query, the fewer queries are held at once.
-        step = max(1, _HITS_AT_ONCE // self.options.k)
+        step = max(1, HITS_AT_ONCE // self.options.k)
         for first in range(0, len(batch.queries), step):
             yield from self._run(batch.part(first, first + step))
 
-    def _run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[dict[str, Any]]]]:
+    def _run(self, batch: QueryBatch) -> Iterator[tuple[Query, list[Hit]]]:
         query, row, score = self._found(batch)
         rows, inverse = np.unique(row, return_inverse=True)
         details = self._details(rows)
@@ -157,7 +158,7 @@ class Search:
         scores: list[float],
         details: list[list[dict[str, Any]]],
         sequences: list[str | None],
-    ) -> list[dict[str, Any]]:
+    ) -> list[Hit]:
         """Return the hits of one query; ``indices`` are the indices of its rows in ``details`` and ``sequences``."""
         alignments: list[Any] = [None] * len(indices)
         if self.options.align and query.sequence is not None:
@@ -174,17 +175,18 @@ class Search:
                     )
         hits = []
         for rank, (index, score, alignment) in enumerate(zip(indices, scores, alignments, strict=True), start=1):
+            sequence = sequences[index] if self.options.sequences else None
             for record in details[index]:
-                hit = {"rank": rank, "similarity": score, "distance": round(1 - score, DIGITS), **record}
-                if self.options.align:
-                    hit["alignment"] = alignment
-                if self.options.sequences:
-                    hit["sequence"] = sequences[indices[rank - 1]]
-                hits.append(hit)
+                hits.append(
+                    Hit(
+                        rank, score, round(1 - score, DIGITS), **record,
+                        alignment=alignment, sequence=sequence, requested=self._requested,
+                    )
+                )  # fmt: skip
         return hits
 
     def _details(self, rows: npt.NDArray[np.int64]) -> list[list[dict[str, Any]]]:
-        """Return the description of each row: of its first record, or of all its records."""
+        """Return the attributes that describe each row in a hit: of its first record, or of all its records."""
         collection = self.collection
         sizes = collection.starts[rows + 1] - collection.starts[rows]
         index_of = np.repeat(np.arange(len(rows)), sizes)
@@ -198,7 +200,8 @@ class Search:
         codes = of_part[collection.parts_of(positions)]
         pairs, sums = np.unique(index_of * len(names) + codes, return_counts=True)
         for pair, total in zip(pairs.tolist(), sums.tolist(), strict=True):
-            datasets[pair // len(names)][names[pair % len(names)]] = total
+            if names[pair % len(names)]:
+                datasets[pair // len(names)][names[pair % len(names)]] = total
         limit = self.options.max_records if self.options.occurrences else 1
         if limit is not None:
             shown = np.arange(len(index_of)) - np.searchsorted(index_of, index_of) < limit
@@ -206,12 +209,11 @@ class Search:
         details: list[list[dict[str, Any]]] = [[] for _ in rows]
         table = collection.take_records(positions, self._columns)
         for index, record in zip(index_of.tolist(), table.to_pylist(), strict=True):
-            details[index].append(
-                {key: record.get(key) for key in RECORD_KEYS}
-                | {"occurrences": counts[index], "datasets": datasets[index]}
-                | {key: record.get(key) for key in ("length", "source", "source_file")}
-                | ({"columns": {key: record.get(key) for key in self.options.columns}} if self.options.columns else {})
-            )
+            found = {key: record.get(key) for key in RECORD_COLUMNS}
+            found |= {"occurrences": counts[index], "datasets": datasets[index]}
+            if self.options.columns:
+                found["columns"] = {key: record.get(key) for key in self.options.columns}
+            details[index].append(found)
         if self._lineages_of is not None:
             self._name([record for records in details for record in records], rows[index_of], self._lineages_of)
         return details

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from ednabed.base.text import aligned, clean
 from ednabed.errors import StoreError, UsageError
+from ednabed.search.align import Alignment
+from ednabed.search.hit import RECORD_COLUMNS, TSV_ALIGNMENT_COLUMNS, TSV_COLUMNS, Hit
 from ednabed.search.text_writer import TextWriter
-from ednabed.store.files import clean
 
 FORMATS = ("json", "tsv", "blast6", "table")
 _SUFFIXES = {
@@ -34,32 +36,13 @@ _SUFFIXES = {
     ".m8": "blast6",
 }
 
-# Keys of a hit, and the attribute of the alignment for each; "length" is the length of the record.
-_ALIGNMENT = {
-    "identity": "identity",
-    "query_coverage": "query_coverage",
-    "target_coverage": "target_coverage",
-    "strand": "strand",
-    "cigar": "cigar",
-    "query_start": "query_start",
-    "query_end": "query_end",
-    "target_start": "target_start",
-    "target_end": "target_end",
-    "alignment_length": "length",
-    "matches": "matches",
-    "mismatches": "mismatches",
-    "gap_openings": "gap_openings",
-    "alignment_score": "score",
-}
-_TSV = ["rank", "similarity", "distance", "id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage"]
-_TSV += ["occurrences"]
-_TSV_ALIGNED = ["identity", "query_coverage", "target_coverage", "strand", "cigar"]
-# Headings of the readable table, and the key shown under each.
-_TABLE = {"rank": "rank", "similarity": "similarity"}
-_TABLE_ALIGNED = {"identity": "identity", "coverage": "query_coverage", "strand": "strand"}
-_TABLE_REST = {
-    key: key for key in ("occurrences", "id", "dataset", "run_id", "seq_idx", "sample", "abundance", "lineage")
-}
+# Columns of the readable table; the second group only with alignments.
+_TABLE = (
+    ("rank", "similarity"),
+    ("identity", "query_coverage", "strand"),
+    ("occurrences", *(name for name in RECORD_COLUMNS if name in TSV_COLUMNS)),
+)
+_HEADINGS = {"query_coverage": "coverage"}
 _DIGITS = {"similarity": 6, "distance": 6, "identity": 3, "query_coverage": 3, "target_coverage": 3}
 _TABLE_DIGITS = {"similarity": 4, "identity": 1, "query_coverage": 1}
 
@@ -108,7 +91,7 @@ class HitWriter(TextWriter):
         target: A file, or a text stream, which is not closed. A file that is a pipe or a device is written directly.
         format: One of ``FORMATS``.
         single: There is exactly one query (``json`` is then one object and no array, ``table`` has no heading).
-        aligned: Hits have an ``alignment`` (None if nothing aligned), which is written.
+        aligned: The alignments of hits are written.
 
     Raises:
         UsageError: See ``check_format``; or the target is a folder.
@@ -122,13 +105,13 @@ class HitWriter(TextWriter):
         self._aligned = aligned
         self._queries = 0
 
-    def write(self, query: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> None:
+    def write(self, query: Mapping[str, Any], hits: Sequence[Hit]) -> None:
         """Write one query and its hits, best first.
 
         Args:
             query: ``id`` (None if it has none) and any other information; ``run`` and ``seq_idx`` identify it if it has
                 no id, ``status`` and ``reason`` state why it has no hits.
-            hits: The hits, with the keys of ``json``, and ``alignment``.
+            hits: The hits.
 
         Raises:
             StoreError: A number is not finite, which JSON cannot represent.
@@ -155,32 +138,21 @@ class HitWriter(TextWriter):
         return "\t".join(["query", *self._tsv_keys()]) + "\n" if self._format == "tsv" else ""
 
     def _tsv_keys(self) -> list[str]:
-        return [*_TSV, *(_TSV_ALIGNED if self._aligned else [])]
+        return [*TSV_COLUMNS, *(TSV_ALIGNMENT_COLUMNS if self._aligned else ())]
 
-    def _text(self, query: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> str:
+    def _text(self, query: Mapping[str, Any], hits: Sequence[Hit]) -> str:
         if self._format == "json":
             return self._json(query, hits)
         if self._format == "tsv":
             name, keys = clean(_name(query)), self._tsv_keys()
-            rows = ([name, *(_cell(hit.get(key), _DIGITS.get(key)) for key in keys)] for hit in self._flat(hits))
+            rows = ([name, *(_cell(hit.value(key), _DIGITS.get(key)) for key in keys)] for hit in hits)
             return "".join("\t".join(row) + "\n" for row in rows)
         if self._format == "blast6":
-            aligned = (hit for hit in hits if hit.get("alignment") is not None)
-            return "".join(_blast6(query, hit, hit["alignment"]) for hit in aligned)
+            return "".join(_blast6(query, hit, hit.alignment) for hit in hits if hit.alignment is not None)
         return self._table(query, hits)
 
-    def _flat(self, hits: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield the hits with the fields of their alignments instead of the objects."""
-        for hit in hits:
-            flat = {key: value for key, value in hit.items() if key != "alignment"}
-            if self._aligned:
-                alignment = hit.get("alignment")
-                for key, field in _ALIGNMENT.items():
-                    flat[key] = None if alignment is None else getattr(alignment, field)
-            yield flat
-
-    def _json(self, query: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> str:
-        found = {"query": dict(query), "results": list(self._flat(hits))}
+    def _json(self, query: Mapping[str, Any], hits: Sequence[Hit]) -> str:
+        found = {"query": dict(query), "results": [hit.flat(aligned=self._aligned) for hit in hits]}
         try:
             text = json.dumps(found, indent=2 if self._single else None, allow_nan=False)
         except ValueError as error:
@@ -192,11 +164,15 @@ class HitWriter(TextWriter):
             return text + "\n"
         return (",\n" if self._queries else "\n") + text
 
-    def _table(self, query: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> str:
+    def _table(self, query: Mapping[str, Any], hits: Sequence[Hit]) -> str:
         reason = ", ".join(clean(str(query[key])) for key in ("status", "reason") if query.get(key) is not None)
-        columns = {**_TABLE, **(_TABLE_ALIGNED if self._aligned else {}), **_TABLE_REST}
-        rows = [[_cell(hit.get(key), _TABLE_DIGITS.get(key)) for key in columns.values()] for hit in self._flat(hits)]
-        body = _lay_out(list(columns), rows) if rows else f"no hits{f' ({reason})' if reason else ''}\n"
+        names = [name for group in (_TABLE if self._aligned else _TABLE[::2]) for name in group]
+        rows = [[_cell(hit.value(name), _TABLE_DIGITS.get(name)) for name in names] for hit in hits]
+        body = (
+            _lay_out([_HEADINGS.get(name, name) for name in names], rows)
+            if rows
+            else f"no hits{f' ({reason})' if reason else ''}\n"
+        )
         if self._single:
             return body
         length = "" if query.get("length") is None else f" (length {query['length']})"
@@ -221,13 +197,11 @@ def _cell(value: Any, digits: int | None) -> str:
     return f"{round(float(value), digits) + 0.0:.{digits}f}"
 
 
-def _blast6(query: Mapping[str, Any], hit: Mapping[str, Any], alignment: Any) -> str:
-    a = alignment
-    target = hit["id"] if hit.get("id") is not None else ""
+def _blast6(query: Mapping[str, Any], hit: Hit, a: Alignment) -> str:
     return "\t".join(
         (
             _word(_name(query)) or "query",
-            _word(str(target)) or _word(f"{hit.get('dataset')}/{hit.get('run_id')}:{hit.get('seq_idx')}"),
+            _word("" if hit.id is None else str(hit.id)) or _word(f"{hit.dataset}/{hit.run_id}:{hit.seq_idx}"),
             f"{a.identity:.3f}",
             *map(str, (a.length, a.mismatches, a.gap_openings)),
             *map(str, (a.query_start, a.query_end, a.target_start, a.target_end)),
@@ -242,6 +216,4 @@ def _word(text: str) -> str:
 
 def _lay_out(header: list[str], rows: list[list[str]]) -> str:
     """Return aligned text columns, with two spaces between them."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [header, *rows])
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in aligned([header, *rows]))

@@ -16,15 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.arrays import FloatArray
 from ednabed.base.parquet_files import checked_text, parquet_errors
+from ednabed.base.topk import lengths
 from ednabed.engine.embed import Engine
 from ednabed.engine.open import open_embedder
 from ednabed.errors import ModelError, StoreError, UsageError
-from ednabed.models.base import Embedder, FloatArray
+from ednabed.models.base import Embedder
 from ednabed.models.spec import Spec
 from ednabed.reference.collection import Collection
 from ednabed.reference.parts import keys_of
-from ednabed.reference.topk import lengths
 from ednabed.sequences import digest, normalise, normalise_one, open_records
 from ednabed.store.runs import RECORDS, Run
 
@@ -61,7 +62,7 @@ class QueryBatch:
     Attributes:
         queries: All queries, in the order of the input.
         searchable: Indices of the queries that can be searched.
-        vectors: Vectors of these queries, float32, shape (len(places), d).
+        vectors: Vectors of these queries, float32, shape (len(searchable), d).
     """
 
     queries: list[Query]

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from ednabed.store.files import replacing
+from ednabed.base.atomic import replacing
 
 
 class TextWriter(ABC):

@@ -14,7 +14,7 @@ Column names are case-sensitive; a name with characters other than letters, digi
 backticks or double quotes. A comparison with an empty cell (null) is neither true nor false, nor is its NOT: neither
 selects the record.
 
-The text is compiled to an Arrow expression; it is never run as SQL or Python.
+The text is compiled to an Arrow expression, or for a LanceDB table to SQL of its own; it is never run as it is.
 """
 
 from __future__ import annotations
@@ -27,10 +27,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.errors import UsageError
-from ednabed.search.where_arrow import MAX_PATTERN, to_arrow
+from ednabed.search.where_arrow import to_arrow
+from ednabed.search.where_sql import to_sql
 from ednabed.search.where_tree import TOKEN, Comparison, Join, Node, Not, Value, shown
+from ednabed.search.where_types import checked
 
 MAX_CHARACTERS = 100_000
+MAX_PATTERN = 1_000
+"""Maximum characters of a LIKE pattern: each becomes part of a regular expression, whose size is limited."""
 MAX_DEPTH = 50
 """Maximum depth of nested parentheses and NOTs."""
 MAX_TESTS = 250
@@ -61,7 +65,15 @@ class Where:
         Raises:
             UsageError: A column does not exist, or its type does not match the value that it is compared with.
         """
-        return to_arrow(self._tree, schema)
+        return to_arrow(checked(self._tree, schema))
+
+    def sql(self, schema: pa.Schema) -> str:
+        """Return the filter for a LanceDB table of this schema, as a condition in Lance's SQL.
+
+        Raises:
+            UsageError: As for ``expression``; or LanceDB cannot read the filter.
+        """
+        return to_sql(checked(self._tree, schema))
 
 
 def parse_where(text: str) -> Where:

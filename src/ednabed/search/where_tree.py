@@ -1,4 +1,4 @@
-"""A filter as a tree: ``where`` parses it from text, and ``where_arrow`` converts it to an Arrow expression."""
+"""A filter as a tree: ``where`` parses it from text, ``where_types`` checks it against the types of the columns."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+import pyarrow as pa
 
 TOKEN = re.compile(
     r"""(?P<blank>\s+)
@@ -48,6 +50,28 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """A comparison that fits the type of its column.
+
+    Attributes:
+        column: Name of the column.
+        declared: Type of the column.
+        type: Type in which it is compared, and type of the values.
+        is_number_text: The column is text, and only cells that are numbers count; the others count as null.
+        operator: As in ``Comparison`` without BETWEEN; or CERTAIN (the same for all cells that are not null, its only
+            value), or UNKNOWN (null for all cells).
+        values: The values; for LIKE and ILIKE the pattern.
+    """
+
+    column: str
+    declared: pa.DataType
+    type: pa.DataType
+    is_number_text: bool
+    operator: str
+    values: tuple[pa.Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Not:
     """The negation of a part; null stays null."""
 
@@ -62,7 +86,7 @@ class Join:
     parts: tuple[Node, ...]
 
 
-Node = Comparison | Not | Join
+Node = Comparison | Checked | Not | Join
 
 
 def shown(text: str, limit: int = 40) -> str:

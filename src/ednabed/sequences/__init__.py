@@ -1,8 +1,8 @@
 """Read sequences from files into normalised record batches: formats, bases, digests, lineages and labels."""
 
 from ednabed.sequences.labels import Labels, read_labels
-from ednabed.sequences.letters import Alphabet, normalise, normalise_one, reverse_complement
 from ednabed.sequences.lineage import RANKS, format_lineage, parse_lineage, tidy_lineage
+from ednabed.sequences.normalisation import Alphabet, normalise, normalise_one, reverse_complement
 from ednabed.sequences.readers import Records, open_records
 from ednabed.sequences.records import (
     NORMALISED_SCHEMA,

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
 from ednabed.sequences.lineage_fields import RANKS
 from ednabed.sequences.records import SOURCE_RECORDS, free_name
@@ -96,7 +97,7 @@ def plain(name: str) -> str:
 
 
 def find_roles(columns: Sequence[str], path: str) -> Roles:
-    """Find the role of each column. ``id`` and ``sequence`` may be None: ``require`` checks them.
+    """Find the role of each column. ``id`` and ``sequence`` may be None: ``required_columns`` checks them.
 
     Raises:
         InputError: A name is duplicated, or two columns match one role and neither wins.
@@ -153,7 +154,7 @@ def find_roles(columns: Sequence[str], path: str) -> Roles:
     return roles
 
 
-def require(roles: Roles, columns: Sequence[str], path: str) -> tuple[str, str]:
+def required_columns(roles: Roles, columns: Sequence[str], path: str) -> tuple[str, str]:
     """Return the columns of ids and of sequences. Raises InputError, listing the columns, if one is missing."""
     for role, found, names in (("sequence", roles.sequence, SEQUENCE), ("id", roles.id, (*ID, *OTHER_IDS))):
         if found is None:
@@ -183,11 +184,6 @@ def listed(columns: Sequence[str], limit: int = 12) -> str:
     """List column names for a message, only the first ones if there are many; long names (sequences) are shortened."""
     shown = ", ".join(repr(shortened(name)) for name in columns[:limit])
     return shown if len(columns) <= limit else f"{shown} and {len(columns) - limit} more"
-
-
-def shortened(text: str, limit: int = 40) -> str:
-    """Return a text as shown in messages: a long one is cut, with an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _find(columns: Sequence[str], names: Sequence[str], role: str, path: str) -> str | None:

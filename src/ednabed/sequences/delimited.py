@@ -19,12 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import ID, plain, shortened
-from ednabed.sequences.opening import Source
+from ednabed.sequences.columns import ID, plain
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.records import MAX_LENGTH
 from ednabed.sequences.sniffing import UTF8_BOM
-from ednabed.sequences.stream import TextStream, decode
+from ednabed.sequences.stream import TextStream, decode_text
 
 BLOCK_BYTES = 2 * 1024 * 1024
 _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
@@ -58,7 +59,7 @@ class Dialect:
     first_line: str
 
 
-def find_dialect(source: Source) -> Dialect:
+def find_dialect(source: OpenedInput) -> Dialect:
     """Find the separator and the columns in the header line, however long it is.
 
     Raises:
@@ -84,7 +85,7 @@ def find_dialect(source: Source) -> Dialect:
     return Dialect(delimiter, quoted, columns, skipped, line)
 
 
-def _header_line(source: Source) -> tuple[int, str]:
+def _header_line(source: OpenedInput) -> tuple[int, str]:
     """Return the number and the text of the first line that is neither blank nor a comment."""
     while True:
         text = source.head.removeprefix(UTF8_BOM)
@@ -93,9 +94,9 @@ def _header_line(source: Source) -> tuple[int, str]:
             (
                 (number, line)
                 for number, raw in enumerate(lines, 1)
-                if (line := decode(raw)).strip() and not _is_comment(line)
+                if (line := decode_text(raw)).strip() and not _is_comment(line)
             ),
-            (len(lines), decode(lines[-1])),
+            (len(lines), decode_text(lines[-1])),
         )
         # The last line of the head may continue, and a carriage return at its end may be half of a line end.
         if found[0] < len(lines) or not source.extend_head():
@@ -151,7 +152,7 @@ def _no_table(path: str, line: str) -> NoSeparator:
     return NoSeparator(f"{path}: begins with {shown!r}, which is neither a sequence record nor a header line; {advice}")
 
 
-def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
+def read_delimited(source: OpenedInput, dialect: Dialect) -> Iterator[pa.RecordBatch]:
     """Yield the rows as batches of binary columns, one batch per block of the file, in order.
 
     Raises:
@@ -167,7 +168,7 @@ def read_delimited(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]
     return _batches(source, dialect)
 
 
-def _batches(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
+def _batches(source: OpenedInput, dialect: Dialect) -> Iterator[pa.RecordBatch]:
     rows = 0
     parsing = pyarrow.csv.ParseOptions(
         delimiter=dialect.delimiter,
@@ -204,7 +205,7 @@ def _batches(source: Source, dialect: Dialect) -> Iterator[pa.RecordBatch]:
                 yield batch.slice(int(types))
 
 
-def read_rows(source: Source, dialect: Dialect) -> Iterator[list[str]]:
+def read_rows(source: OpenedInput, dialect: Dialect) -> Iterator[list[str]]:
     """Yield the rows as lists of cells, in order, without blank lines; the number of cells is not checked.
 
     The time is linear in the number of cells, even with tens of thousands of columns.
@@ -226,7 +227,7 @@ def _lines(chunk: bytes) -> Iterator[str]:
     try:
         yield from chunk.decode("utf-8").split("\n")
     except UnicodeDecodeError:
-        yield from map(decode, chunk.split(b"\n"))
+        yield from map(decode_text, chunk.split(b"\n"))
 
 
 def _unquote(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ednabed.errors import InputError
 from ednabed.sequences.header_columns import HeaderColumns
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.records import MAX_LENGTH, pieces, positions_of
 from ednabed.sequences.stream import TextStream
 
@@ -23,7 +23,7 @@ from ednabed.sequences.stream import TextStream
 BLOCK_BYTES = 1024 * 1024
 
 
-def read_fasta(source: Source, batch_size: int, block_bytes: int = BLOCK_BYTES) -> Generator[pa.RecordBatch]:
+def read_fasta(source: OpenedInput, batch_size: int, block_bytes: int = BLOCK_BYTES) -> Generator[pa.RecordBatch]:
     """Yield raw batches of at most ``batch_size`` records, in order.
 
     Args:

@@ -14,14 +14,14 @@ from dnaio.exceptions import FileFormatError
 
 from ednabed.errors import InputError
 from ednabed.sequences.header_columns import HeaderColumns
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.records import BATCH_BASES, MAX_LENGTH
-from ednabed.sequences.stream import TextStream, decode, unescape
+from ednabed.sequences.stream import TextStream, decode_text, unescape
 
 _BUFFER = 256 * 1024
 
 
-def read_fastq(source: Source, batch_size: int) -> Generator[pa.RecordBatch]:
+def read_fastq(source: OpenedInput, batch_size: int) -> Generator[pa.RecordBatch]:
     """Yield raw batches of at most ``batch_size`` records and about ``BATCH_BASES`` bases, in order.
 
     Raises:
@@ -68,7 +68,7 @@ def _batch(
 
 def _malformed(error: FileFormatError, path: str, record: int) -> InputError:
     line = "" if error.line is None else f" (line {error.line + 1})"
-    found = decode(unescape(error.message.splitlines()[0].encode("utf-8"))).rstrip(".")
+    found = decode_text(unescape(error.message.splitlines()[0].encode("utf-8"))).rstrip(".")
     if "differ" in found:
         advice = "the file is damaged, create or download it again"
     elif "remature end" in found:

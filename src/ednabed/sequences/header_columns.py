@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ednabed.base.arrays import Ints
 from ednabed.sequences.headers import PIPED, Header, parse_header
 from ednabed.sequences.records import RAW_SCHEMA
 from ednabed.sequences.sniffing import UTF8_BOM
-from ednabed.sequences.stream import decode
+from ednabed.sequences.stream import decode_text
 
 _SPECIAL = (b";", b"=", b"__", b"{", b"\t", b"\v", b"\f", b"  ", b"\n ", b" \n")
 """Marks that make a batch's headers be parsed one by one: annotations, lineages and unusual white space."""
@@ -62,7 +63,9 @@ class HeaderColumns:
         )
         plain = None if is_special else _split_plain(written)
         if plain is None:
-            headers = [parse_header(decode(line), are_lineages=self._are_lineages) for line in written.split(b"\n")]
+            headers = [
+                parse_header(decode_text(line), are_lineages=self._are_lineages) for line in written.split(b"\n")
+            ]
             columns = _columns(headers, source, first)
             found = {name for name in _EXTRAS if any(getattr(header, name) for header in headers)}
             self._extras = tuple(name for name in _EXTRAS if name in found or name in self._extras)
@@ -83,7 +86,7 @@ class HeaderColumns:
 def _are_lineages(head: bytes, mark: bytes) -> bool:
     """Return whether the headers at the beginning of a file are lineages without ids."""
     lines = [line[1:] for line in head.removeprefix(UTF8_BOM).splitlines() if line.startswith(mark)][:500]
-    texts = [decode(line).strip() for line in lines]
+    texts = [decode_text(line).strip() for line in lines]
     lineages = [text for text in texts if text.count(";") >= 4 and not set("=|") & set(text) and "__" not in text]
     ids = [text for text in lineages if re.search(r"\d", text.split(";")[0])]
     return len(lineages) * 2 > len(texts) and len(ids) * 10 < len(lineages)
@@ -130,7 +133,7 @@ def _split_plain(written: bytes) -> tuple[pa.Array, pa.Array] | None:
     return _strings(codes, starts, splits), descriptions
 
 
-def _strings(codes: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> pa.Array:
+def _strings(codes: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> pa.Array:
     """Gather spans of a buffer, in order and one per line, into a string column."""
     offsets = np.zeros(len(starts) + 1, np.int32)
     np.cumsum(ends - starts, out=offsets[1:])

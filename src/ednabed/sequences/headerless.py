@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import DOMAIN, ID, LINEAGE, plain, shortened
+from ednabed.sequences.columns import DOMAIN, ID, LINEAGE, plain
 from ednabed.sequences.delimited import Dialect
 from ednabed.sequences.lineage import parse_lineage
 from ednabed.sequences.lineage_fields import RANKS

@@ -20,7 +20,7 @@ from ednabed.sequences.delimited import Dialect, find_dialect, read_delimited
 from ednabed.sequences.headerless import SEQUENCE, with_header, with_label_header
 from ednabed.sequences.headers import bare_id
 from ednabed.sequences.lineage import read_lineages
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.records import MARKERS, ORGANELLE, markers_of
 from ednabed.sequences.sniffing import sniff
 from ednabed.sequences.tables import text_of, written_lineages
@@ -123,7 +123,7 @@ def read_labels(path: str | Path, *, stdin: BinaryIO | None = None, keep_placeho
         InputError: The file cannot be read, lacks ids or lineages, gives one id two lineages, or none of its lineages
             is understood.
     """
-    with Source(path, stdin, expected="id with its lineage", use="labels") as source:
+    with OpenedInput(path, stdin, expected="id with its lineage", use="labels") as source:
         if sniff(source.head, source.path) != "table":
             raise InputError(
                 f"{source.path}: contains sequences, not labels; give a TSV or CSV with an id and a lineage"
@@ -181,7 +181,7 @@ def _markers(batch: pa.RecordBatch, path: str) -> list[str]:
     return [(marker or "").strip() for marker in text_of(batch.column(column), column, path).to_pylist()]
 
 
-def _layout(source: Source) -> tuple[Dialect, Roles]:
+def _layout(source: OpenedInput) -> tuple[Dialect, Roles]:
     dialect = with_label_header(with_header(find_dialect(source), source.path))
     roles = find_roles(dialect.columns, source.path)
     if roles.id and (roles.lineage or roles.ranks or roles.domain or roles.scientific_name):

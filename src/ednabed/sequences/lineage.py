@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
 from ednabed.sequences.lineage_fields import CELL, RANKS, UNREAD, Marked, Plain, plain_fields, read_fields
 from ednabed.sequences.lineage_forms import (
     DOMAINS,
@@ -26,8 +26,8 @@ from ednabed.sequences.lineage_forms import (
 from ednabed.sequences.taxon_names import clean_ranks, is_empty, is_filler, is_unknown, species_of_scientific_name
 
 __all__ = (
-    "RANKS", "Lineage", "LineageReader", "LineagesRead", "ReadLineage", "format_lineage", "join_cells",
-    "parse_lineage", "read_lineages", "split_lineage", "tidy_lineage", "tidy_ranks",
+    "RANKS", "Lineage", "LineageReader", "LineagesRead", "ReadLineage", "as_lineage", "format_lineage",
+    "join_cells", "parse_lineage", "read_lineages", "split_lineage", "tidy_lineage", "tidy_ranks",
 )  # fmt: skip
 _CACHED = 65_536
 """Maximum number of distinct lineages of a file that are cached, so that memory does not grow with the file."""
@@ -242,11 +242,16 @@ def format_lineage(ranks: Sequence[str]) -> str:
     return ";".join(ranks)
 
 
+def as_lineage(names: Iterable[str]) -> Lineage:
+    """Return seven names as a lineage. Raises ValueError if there are not seven."""
+    kingdom, phylum, class_, order, family, genus, species = names
+    return kingdom, phylum, class_, order, family, genus, species
+
+
 def split_lineage(text: str | None) -> Lineage:
     """Return the seven names of a lineage in standard form; names are empty for None and for missing ranks."""
     names = (text or "").split(";")
-    kingdom, phylum, class_, order, family, genus, species = (*names, *("",) * (len(RANKS) - len(names)))[: len(RANKS)]
-    return kingdom, phylum, class_, order, family, genus, species
+    return as_lineage((*names, *("",) * (len(RANKS) - len(names)))[: len(RANKS)])
 
 
 def tidy_lineage(text: str) -> str | None:
@@ -325,9 +330,7 @@ def _read_one_name(name: str, forms: Forms, keep_placeholders: bool) -> ReadLine
 def _tidy(names: Sequence[str], keep_placeholders: bool, form: str = "") -> ReadLineage:
     safe = [name.replace(";", ",") for name in names]
     ranks, placeholder, organelle = clean_ranks(safe, keep_placeholders=keep_placeholders)
-    kingdom, phylum, class_, order, family, genus, species = ranks
-    lineage = (kingdom, phylum, class_, order, family, genus, species) if any(ranks) else None
-    return ReadLineage(lineage, organelle, placeholder, form)
+    return ReadLineage(as_lineage(ranks) if any(ranks) else None, organelle, placeholder, form)
 
 
 def _records(count: int, what: str) -> str:

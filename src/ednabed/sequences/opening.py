@@ -1,9 +1,9 @@
 """Open the user's input: a file or standard input, plain, gzip, zstd or a QIIME 2 artifact, recognised by its first
 bytes and never by its name.
 
-``Source`` is the decompressed stream with its first part already read (``head``), so that the format can be recognised
-before anything is consumed. Any problem with the file itself (missing, a directory, not readable, empty, truncated,
-damaged) is raised here as an ``InputError``, also in the middle of reading.
+``OpenedInput`` is the decompressed stream with its first part already read (``head``), so that the format can be
+recognised before anything is consumed. Any problem with the file itself (missing, a directory, not readable, empty,
+truncated, damaged) is raised here as an ``InputError``, also in the middle of reading.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import tempfile
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from xopen import xopen
@@ -68,7 +67,7 @@ class _Replayed(io.RawIOBase):
         return len(data)
 
 
-class Source:
+class OpenedInput:
     """An opened input, decompressed.
 
     Attributes:
@@ -209,9 +208,7 @@ class Source:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.errors import InputError
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.tables import text_of
 
 _TEXT_ROWS = 1024
@@ -24,7 +24,7 @@ _TEXT_ROWS = 1024
 class ParquetTable:
     """An opened Parquet file. ``close`` it when done; the source stays open."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: OpenedInput) -> None:
         """Open the file. Raises InputError if its footer is missing or damaged."""
         self._path = source.path
         with ExitStack() as stack:

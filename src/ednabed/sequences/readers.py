@@ -14,7 +14,6 @@ import logging
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 import numpy as np
@@ -23,7 +22,7 @@ import pyarrow.compute as pc
 
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences import zip_members
-from ednabed.sequences.columns import find_roles, require
+from ednabed.sequences.columns import find_roles, required_columns
 from ednabed.sequences.counts.layout import is_sequence_table
 from ednabed.sequences.delimited import find_dialect, read_delimited
 from ednabed.sequences.dwca import DarwinCoreArchive, is_archive
@@ -33,7 +32,7 @@ from ednabed.sequences.header_columns import generated_id
 from ednabed.sequences.headerless import with_header
 from ednabed.sequences.labels import Labels
 from ednabed.sequences.lineage import LineageReader
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.parquet import ParquetTable
 from ednabed.sequences.records import BATCH_RECORDS, ORGANELLE, pieces
 from ednabed.sequences.sniffing import Format, sniff
@@ -55,6 +54,10 @@ class Records(Iterator[pa.RecordBatch]):
         compression: ``gz``, ``zst`` or None.
         count: Number of records returned so far.
         labelled: Number of records returned so far whose lineage came from the labels.
+
+    Raises:
+        UsageError: ``batch_size`` is less than 1.
+        InputError: The file cannot be read as sequences.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class Records(Iterator[pa.RecordBatch]):
         self._archive: DarwinCoreArchive | None = None
         self._closed = False
         with ExitStack() as stack:
-            opened = stack.enter_context(Source(path, stdin, shown=shown))
+            opened = stack.enter_context(OpenedInput(path, stdin, shown=shown))
             self._path = opened.path
             self.source = opened.name
             self.compression = opened.compression
@@ -94,7 +97,7 @@ class Records(Iterator[pa.RecordBatch]):
             self._batches = self._open(opened, batch_size, stack)
             self._stack = stack.pop_all()
 
-    def _open(self, source: Source, batch_size: int, stack: ExitStack) -> Generator[pa.RecordBatch]:
+    def _open(self, source: OpenedInput, batch_size: int, stack: ExitStack) -> Generator[pa.RecordBatch]:
         if self.format == "fasta":
             return read_fasta(source, batch_size)
         if self.format == "fastq":
@@ -121,7 +124,7 @@ class Records(Iterator[pa.RecordBatch]):
                 "samples; embed it ('ednabed embed' reads it with its counts), or give the sequences as FASTA"
             )
         roles = find_roles(columns, source.path)
-        require(roles, columns, source.path)
+        required_columns(roles, columns, source.path)
 
         def rows() -> Generator[pa.RecordBatch]:
             first = 1
@@ -138,10 +141,10 @@ class Records(Iterator[pa.RecordBatch]):
         """
         with ExitStack() as stack:
             if self._given.is_file():
-                again = stack.enter_context(Source(self._given, shown=self._path))
+                again = stack.enter_context(OpenedInput(self._given, shown=self._path))
             else:
                 complete = self._head[: self._head.rfind(b"\n>" if self.format == "fasta" else b"\n") + 1] or self._head
-                again = stack.enter_context(Source("-", io.BytesIO(complete)))
+                again = stack.enter_context(OpenedInput("-", io.BytesIO(complete)))
             batches = self._open(again, BATCH_RECORDS, stack)
             stack.callback(batches.close)
             for batch in batches:
@@ -287,13 +290,11 @@ class Records(Iterator[pa.RecordBatch]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def _is_dwca(source: Source) -> bool:
+def _is_dwca(source: OpenedInput) -> bool:
     file = source.seekable_file() if source.head.startswith(zip_members.MAGIC) else None
     return file is not None and is_archive(file)
 

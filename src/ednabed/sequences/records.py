@@ -1,8 +1,8 @@
 """Schemas of record batches, sequence digests, and splitting batches to size.
 
 Records are passed on as Arrow record batches, never as one Python object per record. Readers return ``RAW_SCHEMA``,
-which ``letters.normalise`` turns into ``NORMALISED_SCHEMA`` and ``REJECTED_SCHEMA``. Tables may add the user's columns
-after these; a column whose name is taken here gets the suffix ``_input`` (``free_name``).
+which ``normalisation.normalise`` turns into ``NORMALISED_SCHEMA`` and ``REJECTED_SCHEMA``. Tables may add the user's
+columns after these; a column whose name is taken here gets the suffix ``_input`` (``free_name``).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+
+from ednabed.base.arrays import Ints
 
 MARKERS = ("marker", "marker_code", "target_gene", "markercode")
 """Columns that name the marker of a record; the first one present is used."""
@@ -142,7 +143,7 @@ def digest_array(sequences: pa.Array) -> pa.Array:
     return pa.StringArray.from_buffers(count, pa.py_buffer(starts), pa.py_buffer(rows.tobytes()))
 
 
-def flat(column: pa.Array) -> tuple[bytes, npt.NDArray[np.int64]]:
+def flat(column: pa.Array) -> tuple[bytes, Ints]:
     """Return the concatenated bytes of a string or binary column, and the n + 1 offsets of its rows, starting at 0.
 
     A null counts as an empty row.
@@ -158,7 +159,7 @@ def flat(column: pa.Array) -> tuple[bytes, npt.NDArray[np.int64]]:
     return bytes(memoryview(data)[offsets[0] : offsets[-1]]), offsets - offsets[0]
 
 
-def positions_of(data: bytes, character: bytes) -> npt.NDArray[np.int64]:
+def positions_of(data: bytes, character: bytes) -> Ints:
     """Return all positions of one character, ascending. Works in parts that fit into the processor's cache."""
     codes = np.frombuffer(data, np.uint8)
     found = []

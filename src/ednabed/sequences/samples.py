@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from ednabed.errors import InputError
 from ednabed.sequences.columns import OTHER_SAMPLES, SAMPLE, UNNAMED_FIRST, find_coordinates, listed, plain
 from ednabed.sequences.delimited import find_dialect, read_delimited
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.records import RESERVED
 from ednabed.sequences.sniffing import sniff
 from ednabed.sequences.tables import text_of
@@ -82,7 +82,7 @@ def read_samples(path: str | Path) -> Samples:
         InputError: The file cannot be read as a table, has no column of sample names or no other column, has a
             duplicated column or sample, or contains a location that is not on the globe.
     """
-    with Source(path, None, expected="sample with its location") as source:
+    with OpenedInput(path, None, expected="sample with its location") as source:
         if sniff(source.head, source.path) != "table":
             raise InputError(
                 f"{source.path}: is not a table of samples; give a TSV or CSV: sample, latitude, longitude"

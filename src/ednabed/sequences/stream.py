@@ -10,7 +10,7 @@ import io
 import re
 from typing import Literal
 
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.sniffing import UTF8_BOM, binary_error
 
 BLOCK_BYTES = 256 * 1024
@@ -25,7 +25,7 @@ class TextStream(io.RawIOBase):
         escaped: True once an escape has been written, so that callers can skip ``unescape`` before.
     """
 
-    def __init__(self, source: Source, kind: Literal["fasta", "fastq", "table"]) -> None:
+    def __init__(self, source: OpenedInput, kind: Literal["fasta", "fastq", "table"]) -> None:
         self._source = source
         self._kind = kind
         self._pending = b""
@@ -104,7 +104,7 @@ def unescape(data: bytes) -> bytes:
     return _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), data)
 
 
-def decode(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """Decode UTF-8, or Latin-1 if the data are not UTF-8."""
     try:
         return data.decode("utf-8")

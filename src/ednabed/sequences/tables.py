@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ednabed.errors import InputError
-from ednabed.sequences.columns import Roles, plain, require
+from ednabed.sequences.columns import Roles, plain, required_columns
 from ednabed.sequences.lineage_fields import CELL, RANKS
 from ednabed.sequences.numbers import parse_count
 from ednabed.sequences.records import RAW_SCHEMA, SOURCE_RECORDS
-from ednabed.sequences.stream import decode
+from ednabed.sequences.stream import decode_text
 from ednabed.sequences.taxon_names import EMPTY, is_empty, species_of_scientific_name
 
 _NO_SEQUENCE = pa.array([b"None", b"none", b"NULL", b"null"], pa.binary())
@@ -45,7 +45,7 @@ def raw_batch(batch: pa.RecordBatch, roles: Roles, path: str, name: str, first: 
     Raises:
         InputError: An abundance or a number of source records is not a whole number, or a column is nested.
     """
-    id_column, sequence_column = require(roles, batch.schema.names, path)
+    id_column, sequence_column = required_columns(roles, batch.schema.names, path)
     count = batch.num_rows
     columns = {
         "id": pc.utf8_trim_whitespace(text_of(batch.column(id_column), id_column, path)).fill_null(""),
@@ -96,7 +96,11 @@ def _coordinates(values: pa.Array, roles: Roles, path: str) -> list[tuple[str, p
 
 
 def text_of(values: pa.Array, column: str, path: str) -> pa.Array:
-    """Return a column as text: bytes are UTF-8, or else Latin-1 cell by cell; numbers keep their notation."""
+    """Return a column as text: bytes are UTF-8, or else Latin-1 cell by cell; numbers keep their notation.
+
+    Raises:
+        InputError: The cells are lists or other nested values.
+    """
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_string(values.type):
@@ -105,7 +109,7 @@ def text_of(values: pa.Array, column: str, path: str) -> pa.Array:
         try:
             return values.cast(pa.string())
         except pa.ArrowInvalid:
-            return pa.array([None if cell is None else decode(cell) for cell in values.to_pylist()], pa.string())
+            return pa.array([None if cell is None else decode_text(cell) for cell in values.to_pylist()], pa.string())
     if pa.types.is_nested(values.type):
         raise InputError(
             f"{path}: column {column!r} has type {values.type}, not one value per record; write the file without that "

@@ -5,8 +5,7 @@ the run itself does not change. A file is called ``<build>.<checksum>.parquet``;
 hexadecimal digits of the SHA-256 of its bytes. Files are replaced atomically, so a reader gets either the old file or
 the new one. The schema metadata of a file state its run, build and criteria.
 
-Files of schema 1, written by earlier versions, are read as schema 2: columns that they lack are null, and the status
-``novel`` becomes ``not_in_reference``.
+Files of schema 1, written by earlier versions, are read too (``assignments_old``).
 """
 
 from __future__ import annotations
@@ -16,12 +15,9 @@ import json
 import os
 import re
 import time
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,72 +25,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.atomic import in_progress
+from ednabed.base.files import check_name, fsync_file
+from ednabed.base.locks import exclusive
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
+from ednabed.base.text import clean
+from ednabed.base.times import utc_now
+from ednabed.base.version import package_versions
 from ednabed.errors import StoreError
-from ednabed.sequences.lineage import RANKS
-from ednabed.store.files import check_name, clean, exclusive, fsync_file
+from ednabed.store.assignment import ASSIGNMENT_COLUMNS, current_status
+from ednabed.store.assignments_old import SCHEMA_1, columns_1, upgraded
 from ednabed.store.runs import Run
 
 SCHEMA = "ednabed.assignments/2"
-SCHEMA_1 = "ednabed.assignments/1"
-STATUSES = ("assigned", "not_in_reference", "unclassified", "rejected")
-_OLD_STATUSES = {"novel": "not_in_reference"}
 _FACTS = b"ednabed.assignments"
 _SHARES = {"source": str, "known": float, "queries": int}
 _TRIES = 20
 """Maximum number of listings if files are replaced meanwhile."""
 _FILE = re.compile(r"(?P<build>[A-Za-z0-9][A-Za-z0-9._-]*)\.(?P<checksum>[0-9a-f]{16})\.parquet")
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
-_RANK = pa.struct(
-    [
-        ("given", pa.string()),
-        ("best", pa.string()),
-        ("confidence", pa.float64()),
-        ("absence", pa.float64()),
-        ("p", pa.float64()),
-        ("q", pa.float64()),
-    ]
-)
-COLUMNS = pa.schema(
-    [
-        ("digest", pa.string()),
-        ("status", pa.string()),
-        ("rank", pa.string()),
-        ("lineage", pa.string()),
-        ("confidence", pa.float64()),
-        ("ranks", pa.struct([(rank, _RANK) for rank in RANKS])),
-        ("withheld", pa.string()),
-        ("nearest_id", pa.string()),
-        ("nearest_lineage", pa.string()),
-        ("nearest_taxon_id", pa.string()),
-        ("identity", pa.float64()),
-        ("coverage", pa.float64()),
-        ("similarity", pa.float64()),
-        ("novel_rank", pa.string()),
-        ("novel_p", pa.float64()),
-        ("novel_q", pa.float64()),
-        ("tied", pa.list_(pa.string())),
-        ("strand", pa.string()),
-        ("marker", pa.string()),
-        ("note", pa.string()),
-    ]
-)
-"""Columns of a file: those of ``export.assignments.as_json``, with the digest of the sequence as the id."""
-
-_RANK_1 = pa.struct([("given", pa.string()), ("best", pa.string()), ("confidence", pa.float64()), ("p", pa.float64())])
-_COLUMNS_1 = pa.schema(
-    [
-        pa.field("ranks", pa.struct([(rank, _RANK_1) for rank in RANKS])) if column.name == "ranks" else column
-        for column in COLUMNS
-        if column.name not in ("withheld", "nearest_taxon_id", "novel_q")
-    ]
-)
-
-
-def current_status(status: str) -> str:
-    """Return the current name of a status, which may have had another name in an earlier version."""
-    return _OLD_STATUSES.get(status, status)
+COLUMNS = pa.schema([("digest", pa.string()), *(one for one in ASSIGNMENT_COLUMNS if one.name != "id")])
+"""Columns of a file: those of assignments, with the digest of the sequence as the id."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +111,8 @@ class KeptFile:
             pq.ParquetFile(pa.BufferReader(data)) as file,
         ):
             schema = file.schema_arrow.remove_metadata()
-            if schema == _COLUMNS_1:
-                return _require_values(checked_text(_upgraded(file, columns)))
+            if schema == columns_1(COLUMNS):
+                return _require_values(checked_text(upgraded(file, columns, COLUMNS)))
             if schema != COLUMNS:
                 raise _damaged(self.path)
             return _require_values(
@@ -175,41 +126,6 @@ def _require_values(table: pa.Table) -> pa.Table:
         if name in table.column_names and table.column(name).null_count:
             raise ValueError(f"a row has no {name}")
     return table
-
-
-def _upgraded(file: pq.ParquetFile, columns: Sequence[str]) -> pa.Table:
-    """Return columns of a file of schema 1 converted to the current schema."""
-    # Without a claim, schema 1 stored the p-value of the species here, so novel_rank is needed to distinguish the two.
-    needed = {*columns, *(["novel_rank"] if "novel_p" in columns else [])}
-    table = file.read([name for name in _COLUMNS_1.names if name in needed])
-    upgraded = {}
-    for name in columns:
-        kind = COLUMNS.field(name).type
-        if name not in _COLUMNS_1.names:
-            upgraded[name] = pa.nulls(table.num_rows, kind)
-        elif name == "status":
-            upgraded[name] = pa.array([current_status(status) for status in table.column(name).to_pylist()], kind)
-        elif name == "novel_p":
-            claimed = pc.is_valid(table.column("novel_rank"))
-            upgraded[name] = pc.if_else(claimed, table.column(name), pa.scalar(None, kind))
-        elif name == "ranks":
-            upgraded[name] = _upgraded_ranks(table.column(name).combine_chunks())
-        else:
-            upgraded[name] = table.column(name)
-    return pa.table(upgraded)
-
-
-def _upgraded_ranks(ranks: pa.StructArray) -> pa.StructArray:
-    """Return the structs of all ranks, with null for the fields that schema 1 lacks."""
-    old_names = {column.name for column in _RANK_1}
-    parts = []
-    for rank in RANKS:
-        old = ranks.field(rank)
-        new = [
-            old.field(column.name) if column.name in old_names else pa.nulls(len(old), column.type) for column in _RANK
-        ]
-        parts.append(pa.StructArray.from_arrays(new, fields=list(_RANK), mask=pc.is_null(old)))
-    return pa.StructArray.from_arrays(parts, fields=list(COLUMNS.field("ranks").type), mask=pc.is_null(ranks))
 
 
 def folder_of(folder: Path) -> Path:
@@ -234,64 +150,49 @@ def check_writable(run: Run) -> None:
         )
 
 
-def keep(
-    run: Run,
-    table: pa.Table,
-    *,
-    build: str,
-    reference: str,
-    model: str,
-    fingerprint: str,
-    calibrated: str | None,
-    criteria: Mapping[str, Any],
-    shares: Mapping[str, Any] | None = None,
-) -> KeptFile:
+@dataclass(frozen=True)
+class ClassifiedBy:
+    """The reference and the criteria by which a run was classified; all attributes are as in ``Facts``."""
+
+    build: str
+    reference: str
+    model: str
+    fingerprint: str
+    calibrated: str | None
+    criteria: Mapping[str, Any]
+    shares: Mapping[str, Any] = field(default_factory=dict)
+
+
+def keep(run: Run, table: pa.Table, by: ClassifiedBy) -> KeptFile:
     """Save the assignments of a run, replacing earlier ones of the same build and criteria.
 
     Args:
         run: The run.
         table: Table with the schema ``COLUMNS`` and one row per distinct sequence of the run.
-        build: See ``Facts``.
-        reference: See ``Facts``.
-        model: See ``Facts``.
-        fingerprint: See ``Facts``.
-        calibrated: See ``Facts``.
-        criteria: See ``Facts``.
-        shares: See ``Facts``; None if nothing was calibrated.
+        by: The reference and the criteria.
 
     Raises:
         StoreError: Another process is saving assignments of this run.
     """
-    check_name("build", build)
-    statuses = {row["values"]: row["counts"] for row in pc.value_counts(table.column("status")).to_pylist()}
+    check_name("build", by.build)
     facts = Facts(
         run=run.identity,
         label=run.label,
-        build=build,
-        reference=reference,
-        model=model,
-        fingerprint=fingerprint,
-        calibrated=calibrated,
-        criteria=dict(criteria),
-        statuses=statuses,
-        created=datetime.now(UTC).isoformat(timespec="microseconds"),
-        software={"ednabed": version("ednabed")},
-        shares=dict(shares or {}),
+        statuses={row["values"]: row["counts"] for row in pc.value_counts(table.column("status")).to_pylist()},
+        created=utc_now("microseconds"),
+        software=package_versions(),
+        **asdict(by),
     )
     folder = folder_of(run.folder)
     text = json.dumps({"schema": SCHEMA, **asdict(facts)}, ensure_ascii=False).encode()
-    with exclusive(folder / ".lock", "saving assignments of this run ('ednabed classify --run')"):
-        for leftover in folder.iterdir():
-            if _TEMPORARY.fullmatch(leftover.name):
-                leftover.unlink()
-        work = folder / f".{uuid.uuid4().hex}.tmp"
-        try:
-            pq.write_table(table.cast(COLUMNS).replace_schema_metadata({_FACTS: text}), work, compression="zstd")
-            fsync_file(work)
-            saved = folder / f"{build}.{_checksum(work.read_bytes())}.parquet"
-            work.replace(saved)
-        finally:
-            work.unlink(missing_ok=True)
+    with (
+        exclusive(folder / ".lock", "saving assignments of this run ('ednabed classify --run')"),
+        in_progress(folder / by.build) as work,
+    ):
+        pq.write_table(table.cast(COLUMNS).replace_schema_metadata({_FACTS: text}), work, compression="zstd")
+        fsync_file(work)
+        saved = folder / f"{by.build}.{_checksum(work.read_bytes())}.parquet"
+        work.replace(saved)
         kept = KeptFile(saved, facts)
         for path in _files(folder):
             if path != saved and _is_older(path, facts):

@@ -6,11 +6,11 @@ changes nothing.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
+from ednabed.base.atomic import write_atomic
 from ednabed.base.sealed import Damaged, Seal, UnknownSchema
-from ednabed.store.files import write_atomic
+from ednabed.base.times import utc_now
 
 CHECKPOINT = "embedding_checkpoint.json"
 _SEAL = Seal("ednabed.checkpoint/1", unsealed=(None,))
@@ -27,7 +27,7 @@ def write_checkpoint(workspace: Path, *, last_id: str, total: int, model: str) -
         checkpoint_folder(workspace) / CHECKPOINT,
         _SEAL.text(
             {
-                "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+                "timestamp": utc_now(),
                 "last_embedded_id": last_id,
                 "total_processed": total,
                 "model": model,

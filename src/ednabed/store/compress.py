@@ -25,13 +25,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from ednabed.base.atomic import sweep, write_atomic
+from ednabed.base.files import sha256_file
+from ednabed.base.locks import exclusive
 from ednabed.errors import StoreError
 from ednabed.store.compress_plan import damaged_form, originals_of, plan_run, system_problem
 from ednabed.store.compressed_forms import compare_forms, write_form
-from ednabed.store.files import exclusive, sha256_file, write_atomic
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.runs import Run
-from ednabed.store.temporary import sweep
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, FORMS, HALF, VectorFile
 
 WORK = ".compress"

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from ednabed.base.times import utc_changed
 from ednabed.errors import EdnabedError, StoreError
-from ednabed.store.compressed_forms import estimate
+from ednabed.store.compressed_forms import estimate_size
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import Run
 from ednabed.store.vectors import COMPRESSED, EMBEDDINGS, FORMS, HALF, VectorFile
@@ -92,7 +93,7 @@ def survey_run(
         vectors = plan.vectors
         estimated, measured_on = None, 0
         if plan.state == "ready" and measure:
-            estimated, measured_on = estimate(vectors, half=half)
+            estimated, measured_on = estimate_size(vectors, half=half)
         reason = {
             "ready": "",
             "original": f"{form} already exists; its original would be deleted after a comparison",
@@ -184,7 +185,7 @@ def system_problem(folder: Path, error: OSError) -> str:
 def _created(run: Run) -> datetime:
     """Return the time at which a run was created, with its time zone."""
     if run.manifest is None:
-        return datetime.fromtimestamp(run.vectors().path.stat().st_mtime, UTC)
+        return utc_changed(run.vectors().path)
     try:
         created = datetime.fromisoformat(run.manifest.created)
     except ValueError:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ednabed.base.arrays import FloatArray
+from ednabed.base.files import fsync_file
 from ednabed.errors import StoreError
-from ednabed.models.base import FloatArray
-from ednabed.store.files import fsync_file
 from ednabed.store.vectors import COMPRESSED, HALF, VectorFile
 
 WORST_COSINE_ERROR = 1e-3
@@ -29,7 +29,7 @@ _CHUNK = 1 << 20
 _BLOCK_BYTES = 4_000_000
 
 
-def estimate(vectors: VectorFile, *, half: bool = False) -> tuple[int, int]:
+def estimate_size(vectors: VectorFile, *, half: bool = False) -> tuple[int, int]:
     """Estimate the size of a compressed form by deflating pieces of the file itself.
 
     Args:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ednabed.errors import InputError, UsageError
 from ednabed.sequences.counts import CountTable, find_counts, read_count_table
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.store.occurrences import Occurrences
 from ednabed.store.staging import Input
 
@@ -68,7 +68,7 @@ def find_count_inputs(inputs: list[Input], tables: list[Input], *, use_counts: b
         UsageError: A table does not belong to any input.
     """
     for table in tables:
-        with table.stdin() as stdin, Source(table.path if stdin is None else "-", stdin, use="counts"):
+        with table.stdin() as stdin, OpenedInput(table.path if stdin is None else "-", stdin, use="counts"):
             # Fail at once if the file is missing or cannot be read.
             pass
     number_of = {source.path.resolve(): number for number, source in enumerate(inputs)}

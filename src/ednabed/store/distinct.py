@@ -12,8 +12,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Ints
 from ednabed.errors import StoreError
 
 
@@ -45,7 +45,7 @@ class DistinctIndex:
         """Return the number of distinct sequences."""
         return self._count
 
-    def number(self, digests: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    def number(self, digests: Sequence[bytes]) -> Ints:
         """Return the number of each digest; new digests get the next numbers. int64, shape (n,)."""
         number_of = {digest: -1 for digest in digests}
         with self._cursor() as cursor:
@@ -65,14 +65,14 @@ class DistinctIndex:
         self._count += new
         return np.fromiter((number_of[d] for d in digests), np.int64, len(digests))
 
-    def find(self, digests: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    def find(self, digests: Sequence[bytes]) -> Ints:
         """Return the number of each digest, or -1 if it has none. int64, shape (n,)."""
         with self._cursor() as cursor:
             select = "SELECT number FROM sequences WHERE digest = ?"
             found = (cursor.execute(select, (digest,)).fetchone() for digest in digests)
             return np.fromiter((-1 if row is None else row[0] for row in found), np.int64, len(digests))
 
-    def claim(self, source: int, ids: Sequence[str], numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def claim(self, source: int, ids: Sequence[str], numbers: Ints) -> Bools:
         """Bind ids of one source to sequences; return which are already bound to another sequence. bool, shape (n,)."""
         rows = [(source, id_, number) for id_, number in zip(ids, numbers.tolist(), strict=True)]
         with self._cursor() as cursor:
@@ -82,14 +82,14 @@ class DistinctIndex:
             select = "SELECT number FROM ids WHERE source = ? AND id = ?"
             return np.array([cursor.execute(select, row[:2]).fetchone()[0] != row[2] for row in rows], bool)
 
-    def get_ids(self, source: int, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    def get_ids(self, source: int, ids: Sequence[str]) -> Ints:
         """Return the number to which each id of a source is bound, or -1 if it is not bound. int64, shape (n,)."""
         select = "SELECT number FROM ids WHERE source = ? AND id = ?"
         with self._cursor() as cursor:
             found = (cursor.execute(select, (source, id_)).fetchone() for id_ in ids)
             return np.fromiter((-1 if row is None else row[0] for row in found), np.int64, len(ids))
 
-    def first_time(self, source: int, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+    def first_time(self, source: int, ids: Sequence[str]) -> Bools:
         """Return which ids of a source are seen for the first time, and record them. bool, shape (n,)."""
         insert = "INSERT OR IGNORE INTO ids VALUES (?, ?, 0)"
         with self._cursor() as cursor:

@@ -13,12 +13,10 @@ import os
 import time
 from io import BufferedRandom
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import Bools, FloatArray, Ints
 
 _ENTRIES = "digests.bin"
 _ENTRY = 25
@@ -67,9 +65,7 @@ class VectorJournal:
         """Return the journal itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the files; appended rows are kept even after an error."""
         self.close()
 
@@ -82,7 +78,7 @@ class VectorJournal:
         """Whether every row is on the disk."""
         return not self._waiting_entries
 
-    def entries(self) -> tuple[list[bytes], npt.NDArray[np.bool_]]:
+    def entries(self) -> tuple[list[bytes], Bools]:
         """Return the digests (24 bytes each) and truncation flags of all rows."""
         self.flush()
         self._entries.seek(0)
@@ -90,7 +86,7 @@ class VectorJournal:
         flags = np.frombuffer(raw, np.uint8).reshape(-1, _ENTRY)[:, DIGEST_BYTES] != 0
         return [raw[i : i + DIGEST_BYTES] for i in range(0, len(raw), _ENTRY)], flags
 
-    def append(self, digests: list[bytes], vectors: FloatArray, truncated: npt.NDArray[np.bool_]) -> int:
+    def append(self, digests: list[bytes], vectors: FloatArray, truncated: Bools) -> int:
         """Add rows and return the row number of the first. They are on the disk after the next flush."""
         first = self._rows
         self._waiting_vectors.append(np.ascontiguousarray(vectors, "<f4").tobytes())
@@ -128,7 +124,7 @@ class VectorJournal:
         self._cut(0)
         self._flushed = time.monotonic()
 
-    def read(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def read(self, rows: Ints) -> FloatArray:
         """Return the vectors of the given rows, float32, shape (len(rows), dimension)."""
         self.flush()
         if not len(rows):

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ednabed.base.arrays import Ints
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
 from ednabed.sequences.counts import CountTable, lineages_of, no_match_error
-from ednabed.sequences.counts.table import Ints, sequence_id
+from ednabed.sequences.counts.table import sequence_id
 
 Refusal = tuple[str, str, str, int]
 """Id, reason, source and record, as in ``rejected.tsv``."""

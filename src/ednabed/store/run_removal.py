@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from ednabed.base.locks import exclusive
 from ednabed.errors import StoreError, UsageError
 from ednabed.store.assignments import folder_of
 from ednabed.store.compress import LOCK, WORK, locked_run
-from ednabed.store.files import exclusive
 from ednabed.store.manifest import MANIFEST
 from ednabed.store.runs import RECORDS, REJECTED, Run, run_folders, runs_root, walk_runs
 from ednabed.store.vectors import FORMS

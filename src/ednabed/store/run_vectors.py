@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.arrays import Ints
+from ednabed.base.files import fsync_file
 from ednabed.engine.embed import WINDOW_BASES, Engine
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
 from ednabed.models.base import Embedder
 from ednabed.store.distinct import DistinctIndex
-from ednabed.store.files import fsync_file
 from ednabed.store.journal import VectorJournal, digest_bytes
 from ednabed.store.runs import RECORDS, REJECTED
 from ednabed.store.staging import NUMBER, TRUNCATED, RejectedFile, Staged
 from ednabed.store.vectors import EMBEDDINGS
 
-Window = tuple[npt.NDArray[np.int64], list[str], list[bytes], list[bytes]]
+Window = tuple[Ints, list[str], list[bytes], list[bytes]]
 
 
 class Computed:
@@ -120,7 +120,11 @@ def assemble(
     rejected: RejectedFile,
     build: Path,
 ) -> dict[str, int]:
-    """Write ``embeddings.npy`` and ``records.parquet``, row by row in input order; return the counts."""
+    """Write ``embeddings.npy`` and ``records.parquet``, row by row in input order; return the counts.
+
+    Raises:
+        StoreError: The embedder can embed none of the sequences.
+    """
     refused = np.zeros(staged.distinct, bool)
     refused[list(vectors.refused)] = True
     missing = np.flatnonzero((vectors.row < 0) & ~refused)
@@ -146,7 +150,7 @@ def assemble(
         header = {"descr": "<f4", "fortran_order": False, "shape": (kept_rows, embedder.spec.dimension)}
         np.lib.format.write_array_header_1_0(file, header)
         for batch in staged.batches():
-            numbers: npt.NDArray[np.int64] = batch.column(NUMBER).to_numpy()
+            numbers: Ints = batch.column(NUMBER).to_numpy()
             bad = refused[numbers]
             if bad.any():
                 dropped = batch.filter(pa.array(bad))

@@ -10,37 +10,37 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import platform
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ednabed.base.sealed import Seal
-from ednabed.base.stored_json import BadJson, parse_json, require
+from ednabed.base.atomic import write_atomic
+from ednabed.base.files import check_name, file_entry, sha256_file
+from ednabed.base.locks import exclusive
+from ednabed.base.times import utc_now
+from ednabed.base.version import software_versions
 from ednabed.errors import InputError, StoreError, UsageError
 from ednabed.models.base import Embedder
 from ednabed.sequences import read_labels, read_samples
 from ednabed.sequences.readers import READING
-from ednabed.store.count_inputs import counts_notes, counts_summary, find_count_inputs, open_counts
+from ednabed.store.attempts import entries_of, record_attempt
+from ednabed.store.count_inputs import CountInputs, counts_notes, counts_summary, find_count_inputs, open_counts
 from ednabed.store.distinct import DistinctIndex
-from ednabed.store.files import check_name, exclusive, sha256_file, write_atomic
 from ednabed.store.journal import VectorJournal
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.run_vectors import Computed, assemble, compute
 from ednabed.store.runs import RECORDS, REJECTED, Run, run_folders, runs_root
-from ednabed.store.staging import Input, RejectedFile, display_names, stage
+from ednabed.store.staging import Acceptance, Input, Joined, RejectedFile, Staged, display_names, stage
 from ednabed.store.vectors import EMBEDDINGS
 
 log = logging.getLogger("ednabed")
 
 STDIN = Path("-")
-_TRIES = Seal("ednabed.tries/1")
 
 
 @dataclass(frozen=True)
@@ -167,29 +167,12 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             # Fail at once if the file cannot be read as sequences.
             with source.open():
                 pass
-    files = [*inputs, *found.separate_tables]
-    stamps = [_stamp(source.path) for source in files]
+    stamps = {source: _stamp(source.path) for source in (*inputs, *found.separate_tables)}
     labels = (
         None if request.labels is None else read_labels(request.labels, keep_placeholders=request.keep_placeholders)
     )
     samples = None if request.samples is None else read_samples(request.samples)
-    identity: dict[str, Any] = {
-        "fingerprint": embedder.spec.fingerprint,
-        "inputs": [{"name": i.name, "sha256": sha256_file(i.path), "bytes": i.path.stat().st_size} for i in inputs],
-        "labels": None
-        if request.labels is None
-        else {"name": request.labels.name, "sha256": sha256_file(request.labels)},
-        "options": {
-            "min_length": request.min_length,
-            "max_sequences": request.max_sequences,
-            "reading": READING,
-            **({"keep_placeholders": True} if request.keep_placeholders else {}),
-        },
-    }
-    if request.samples is not None:
-        identity["options"]["samples"] = {"name": request.samples.name, "sha256": sha256_file(request.samples)}
-    if found.tables:
-        identity["options"]["abundance"] = [{"name": t.name, "sha256": sha256_file(t.path)} for t in found.tables]
+    identity = _identity(request, embedder, found)
     existing = _same_run(request, identity, embedder.encoder.precision)
     if existing is not None:
         return RunResult(existing, existed=True, computed=0, taken_up=0)
@@ -198,38 +181,21 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
     shutil.rmtree(build, ignore_errors=True)
     build.mkdir(parents=True)
     inputs, occurrences = open_counts(found, work, keep_placeholders=request.keep_placeholders)
+    joined = Joined(labels, samples, occurrences)
+    acceptance = Acceptance(embedder.spec.alphabet, request.min_length, request.max_sequences)
     rejected = RejectedFile(build / REJECTED)
     index = DistinctIndex(work / "index.sqlite")
     try:
-        staged = stage(
-            inputs, build, index, rejected,
-            labels=labels, samples=samples, counts=occurrences, alphabet=embedder.spec.alphabet,
-            min_length=request.min_length, max_sequences=request.max_sequences,
-            show_progress=show_progress,
-        )  # fmt: skip
-        table_notes = counts_notes(occurrences, complete=staged.complete)
-        for note in (*(() if labels is None else labels.notes), *staged.notes, *table_notes):
-            log.warning("%s", note)
-        if labels is not None and not labels.matched:
-            log.warning(
-                "%s: none of its %d ids is in the input, so no record was labelled", request.labels, len(labels)
-            )
-        if samples is not None and not samples.matched:
-            log.warning(
-                "%s: no record belongs to any of its %d samples, so it was not used", request.samples, len(samples)
-            )
-        for source, stamp in zip(files, stamps, strict=True):
-            if _stamp(source.path) != stamp:
-                raise InputError(
-                    f"{source.given}: changed while it was being read; run again when nothing writes to it any more"
-                )
+        staged = stage(inputs, build, index, rejected, joined, acceptance, show_progress=show_progress)
+        _warn(request, staged, joined)
+        _check_unchanged(stamps)
         with VectorJournal(work / "journal", embedder.spec.dimension) as journal:
             vectors = Computed(staged.distinct)
             taken_up = vectors.take_up(journal, index)
             index.close()
-            attempts = _record_attempt(work, embedder, len(journal))
+            attempts = record_attempt(work, embedder, len(journal))
             computed = compute(staged, embedder, request.batch_size, journal, vectors, taken_up, show_progress)
-            compute_entries = _compute_entries(attempts, len(journal))
+            compute_entries = entries_of(attempts, len(journal))
             counts = assemble(staged, embedder, journal, vectors, rejected, build)
             if staged.reads is not None:
                 counts |= counts_summary(occurrences, complete=staged.complete)
@@ -240,13 +206,11 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
     for part in staged.parts:
         part.unlink()
 
-    run = _publish(
-        request,
-        build,
-        lambda dataset, run_id: RunManifest(
+    def manifest_of(dataset: str | None, run_id: str) -> RunManifest:
+        return RunManifest(
             dataset=dataset,
             run_id=run_id,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=utc_now(),
             spec=embedder.spec,
             version=None,
             inputs=[{**a, **b} for a, b in zip(identity["inputs"], staged.inputs, strict=True)],
@@ -254,14 +218,55 @@ def _embed(request: RunRequest, embedder: Embedder, work: Path, show_progress: b
             options=identity["options"],
             counts=counts,
             compute=compute_entries,
-            software=_software(),
-            files={
-                f: {"sha256": sha256_file(build / f), "bytes": (build / f).stat().st_size}
-                for f in (EMBEDDINGS, RECORDS, REJECTED)
-            },
-        ),
-    )
-    return RunResult(run, existed=False, computed=computed, taken_up=taken_up)
+            software=software_versions("numpy", "pyarrow", "torch"),
+            files={f: file_entry(build / f) for f in (EMBEDDINGS, RECORDS, REJECTED)},
+        )
+
+    return RunResult(_publish(request, build, manifest_of), existed=False, computed=computed, taken_up=taken_up)
+
+
+def _identity(request: RunRequest, embedder: Embedder, found: CountInputs) -> dict[str, Any]:
+    """Return what a run must have in common with an existing one to be the same run."""
+
+    def named(path: Path, name: str) -> dict[str, Any]:
+        return {"name": name, "sha256": sha256_file(path)}
+
+    options: dict[str, Any] = {
+        "min_length": request.min_length,
+        "max_sequences": request.max_sequences,
+        "reading": READING,
+        **({"keep_placeholders": True} if request.keep_placeholders else {}),
+    }
+    if request.samples is not None:
+        options["samples"] = named(request.samples, request.samples.name)
+    if found.tables:
+        options["abundance"] = [named(table.path, table.name) for table in found.tables]
+    return {
+        "fingerprint": embedder.spec.fingerprint,
+        "inputs": [{"name": i.name, **file_entry(i.path)} for i in found.inputs],
+        "labels": None if request.labels is None else named(request.labels, request.labels.name),
+        "options": options,
+    }
+
+
+def _warn(request: RunRequest, staged: Staged, joined: Joined) -> None:
+    """Report what was remarkable in the inputs."""
+    labels, samples = joined.labels, joined.samples
+    table_notes = counts_notes(joined.counts, complete=staged.complete)
+    for note in (*(() if labels is None else labels.notes), *staged.notes, *table_notes):
+        log.warning("%s", note)
+    if labels is not None and not labels.matched:
+        log.warning("%s: none of its %d ids is in the input, so no record was labelled", request.labels, len(labels))
+    if samples is not None and not samples.matched:
+        log.warning("%s: no record belongs to any of its %d samples, so it was not used", request.samples, len(samples))
+
+
+def _check_unchanged(stamps: Mapping[Input, tuple[int, int]]) -> None:
+    for source, stamp in stamps.items():
+        if _stamp(source.path) != stamp:
+            raise InputError(
+                f"{source.given}: changed while it was being read; run again when nothing writes to it any more"
+            )
 
 
 def _parent_and_name(request: RunRequest) -> tuple[Path, str]:
@@ -394,52 +399,6 @@ def _publish(request: RunRequest, build: Path, manifest_of: Callable[[str | None
             else:
                 return Run.open(folder)
         moment += timedelta(seconds=1)
-
-
-def _record_attempt(work: Path, embedder: Embedder, first_row: int) -> list[dict[str, Any]]:
-    """Record the device, precision and first journal row of this attempt, before it computes anything."""
-    path = work / "tries.json"
-    attempts = _read_attempts(path) if path.exists() else []
-    encoder = embedder.encoder
-    attempts.append({"device": encoder.device, "precision": encoder.precision, "first_row": first_row})
-    write_atomic(path, _TRIES.text({"tries": attempts}))
-    return attempts
-
-
-def _read_attempts(path: Path) -> list[dict[str, Any]]:
-    raw = path.read_bytes()
-    try:
-        # Earlier versions wrote a plain list without a checksum.
-        attempts = parse_json(raw) if raw.startswith(b"[") else _TRIES.read(raw).get("tries")
-        if not isinstance(attempts, list):
-            raise BadJson("it does not contain a list of attempts")
-        for entry in attempts:
-            require(entry, {"device": str, "precision": str, "first_row": int}, "an attempt")
-        return attempts
-    except ValueError as error:
-        raise StoreError(
-            f"{path} is damaged ({error}), so the device that computed its vectors is unknown; start over with "
-            "`resume=False`"
-        ) from error
-
-
-def _compute_entries(attempts: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:
-    """Return the device, precision and number of sequences of each attempt that computed something."""
-    ends = [entry["first_row"] for entry in attempts[1:]] + [rows]
-    return [
-        {"device": entry["device"], "precision": entry["precision"], "sequences": end - entry["first_row"]}
-        for entry, end in zip(attempts, ends, strict=True)
-        if end > entry["first_row"]
-    ]
-
-
-def _software() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "system": platform.system()}
-    for name in ("ednabed", "numpy", "pyarrow", "torch"):
-        # torch is optional.
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
 
 
 def _has_vectors(work: Path) -> bool:

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.files import check_name, file_fault
 from ednabed.base.parquet_files import checked_text, parquet_errors
 from ednabed.errors import EdnabedError, StoreError, UsageError
-from ednabed.models.base import FloatArray
-from ednabed.store.files import check_name, sha256_file
 from ednabed.store.manifest import MANIFEST, RunManifest
 from ednabed.store.vectors import EMBEDDINGS, FORMS, VectorFile
 
@@ -116,7 +115,7 @@ class Run:
 
         yield from reread(self, begin)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def take(self, rows: Ints) -> FloatArray:
         """Return the vectors of the given rows, like ``VectorFile.take``, from the form that exists now.
 
         Raises:
@@ -218,16 +217,8 @@ class Run:
 
     def _faults(self) -> list[str]:
         assert self.manifest is not None
-        faults = []
-        for name, expected in self.manifest.files.items():
-            path = self.folder / name
-            if not path.is_file():
-                faults.append(f"{name} is missing")
-            elif path.stat().st_size != expected["bytes"]:
-                faults.append(f"{name} has {path.stat().st_size} bytes, expected {expected['bytes']}")
-            elif sha256_file(path) != expected["sha256"]:
-                faults.append(f"{name} does not match its checksum")
-        return faults or self._count_faults()
+        found = {name: file_fault(self.folder / name, entry) for name, entry in self.manifest.files.items()}
+        return [f"{name} {fault}" for name, fault in found.items() if fault] or self._count_faults()
 
     def _count_faults(self) -> list[str]:
         assert self.manifest is not None

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ednabed.base.arrays import Ints
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import InputError, UsageError
 from ednabed.models.spec import Alphabet
 from ednabed.sequences import Labels, Records, Samples, normalise, open_records
 from ednabed.sequences.records import LATE_COLUMNS, unique_ids
-from ednabed.sequences.stream import decode
+from ednabed.sequences.stream import decode_text
 from ednabed.store.distinct import DistinctIndex
 from ednabed.store.journal import digest_bytes
 from ednabed.store.occurrences import Occurrences, check_shared_samples
@@ -33,6 +33,8 @@ from ednabed.store.occurrences import Occurrences, check_shared_samples
 NUMBER = "ednabed_distinct_number"
 TRUNCATED = "truncated"
 BATCH_ROWS = 8192
+Refusal = tuple[str, str, str, int]
+"""Id, reason, source and record."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class RejectedFile:
         self._file.write("id\treason\tsource\trecord\n")
         self.count = 0
 
-    def write(self, rows: Iterable[tuple[str, str, str, int]]) -> None:
+    def write(self, rows: Iterable[Refusal]) -> None:
         """Add rows; tabs and line ends inside a field become spaces."""
         for row in rows:
             self._file.write("\t".join(" ".join(str(field).split()) for field in row) + "\n")
@@ -156,18 +158,49 @@ class RejectedFile:
         self._file.close()
 
 
+@dataclass(frozen=True)
+class Joined:
+    """What is known of the records besides their inputs.
+
+    Attributes:
+        labels: Record id to lineage, or None.
+        samples: Sample metadata to join to the accepted records, or None.
+        counts: The count tables of each input, None for an input without one; empty if no table was given.
+    """
+
+    labels: Labels | None = None
+    samples: Samples | None = None
+    counts: Sequence[Occurrences | None] = ()
+
+    @property
+    def tables(self) -> list[Occurrences]:
+        """The count tables, each once."""
+        return [table for table in dict.fromkeys(self.counts) if table is not None]
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Which records are accepted.
+
+    Attributes:
+        alphabet: See ``Policy``.
+        min_length: Minimum sequence length, in bases after normalisation.
+        max_sequences: Maximum number of accepted records; None accepts all.
+    """
+
+    alphabet: Alphabet
+    min_length: int
+    max_sequences: int | None
+
+
 def stage(
     inputs: list[Input],
     folder: Path,
     index: DistinctIndex,
     rejected: RejectedFile,
+    joined: Joined,
+    acceptance: Acceptance,
     *,
-    labels: Labels | None,
-    samples: Samples | None = None,
-    counts: Sequence[Occurrences | None] = (),
-    alphabet: Alphabet,
-    min_length: int,
-    max_sequences: int | None,
     show_progress: bool | None = False,
 ) -> Staged:
     """Read ``inputs`` into ``folder``.
@@ -177,52 +210,46 @@ def stage(
         folder: Work folder.
         index: Empty index of distinct sequences.
         rejected: File that receives the rejected records.
-        labels: Record id to lineage, or None.
-        samples: Sample metadata to join to the accepted records, or None.
-        counts: The count tables of each input, None for an input without one; empty if no table was given.
-        alphabet: See ``Policy``.
-        min_length: Minimum sequence length, in bases after normalisation.
-        max_sequences: Maximum number of accepted records; None reads all.
+        joined: Labels, sample metadata and count tables.
+        acceptance: Which records are accepted.
         show_progress: True shows the number of records read on standard error; None shows it only on a terminal.
 
     Raises:
         InputError: A file cannot be read, no record in any of them was accepted, no record is in the count tables, or
             two tables have reads of the same sequence in the same sample.
     """
-    join = None if samples is None else _join(samples, inputs)
+    join = None if joined.samples is None else _join(joined.samples, inputs)
     staged = Staged(inputs=[{"read": 0, "accepted": 0, "rejected": 0} for _ in inputs])
-    staged.reads = 0 if any(counts) else None
-    tables = counts or [None] * len(inputs)
+    staged.reads = 0 if any(joined.counts) else None
     schemas = []
     with progress_bar(None, show=show_progress, doing="reading", unit="record") as bar:
-        for number, source in enumerate(inputs):
-            room = None if max_sequences is None else max_sequences - staged.accepted
-            if room == 0:
+        reader = _Reader(staged, index, rejected, joined.labels, join, acceptance, bar)
+        for number, (source, table) in enumerate(zip(inputs, joined.counts or [None] * len(inputs), strict=True)):
+            if reader.room == 0:
                 break
             with closing(PartWriter(folder, f"input-{number:04d}")) as parts:
-                _stage_one(
-                    parts, source, number, staged, index, rejected, labels, join, tables[number], alphabet, min_length,
-                    room, bar,
-                )  # fmt: skip
+                reader.read(number, source, table, parts)
             staged.parts += parts.paths
             schemas += parts.schemas
-    used = [table for table in dict.fromkeys(tables) if table is not None]
-    for table in used:
-        table.check()
-    check_shared_samples(used)
+    for used in joined.tables:
+        used.check()
+    check_shared_samples(joined.tables)
     if not staged.accepted:
-        reasons = _first_reason(folder / "rejected.tsv", rejected)
-        read = sum(c["read"] for c in staged.inputs)
-        if read and sum(table.without_reads for table in used) == read:
-            found = f"none of the {read} records has reads in {', '.join(table.name for table in used)}"
-            advice = "check that this count table belongs to these sequences and is not all zeros"
-        else:
-            found, advice = f"none of the {read} records can be embedded", "check that the file contains DNA sequences"
-        raise InputError(f"{', '.join(source.name for source in inputs)}: {found} ({reasons}); {advice}")
+        raise _none_accepted(inputs, staged, joined.tables, _first_reason(folder / "rejected.tsv", rejected))
     staged.distinct = len(index)
     schema = _unify(schemas)
     staged.schema = pa.schema([field for field in schema if field.name != NUMBER])
     return staged
+
+
+def _none_accepted(inputs: list[Input], staged: Staged, tables: list[Occurrences], reasons: str) -> InputError:
+    read = sum(counts["read"] for counts in staged.inputs)
+    if read and sum(table.without_reads for table in tables) == read:
+        found = f"none of the {read} records has reads in {', '.join(table.name for table in tables)}"
+        advice = "check that this count table belongs to these sequences and is not all zeros"
+    else:
+        found, advice = f"none of the {read} records can be embedded", "check that the file contains DNA sequences"
+    return InputError(f"{', '.join(source.name for source in inputs)}: {found} ({reasons}); {advice}")
 
 
 def _join(samples: Samples, inputs: list[Input]) -> Callable[[Any], Any]:
@@ -273,79 +300,92 @@ class PartWriter:
             self._writer = None
 
 
-def _stage_one(
-    parts: PartWriter,
-    source: Input,
-    number: int,
-    staged: Staged,
-    index: DistinctIndex,
-    rejected: RejectedFile,
-    labels: Labels | None,
-    join: Callable[[Any], Any] | None,
-    occurrences: Occurrences | None,
-    alphabet: Alphabet,
-    min_length: int,
-    room: int | None,
-    bar: Any,
-) -> None:
-    """Stage one input."""
-    counts = staged.inputs[number]
-    with source.open(labels) as records:
-        for raw in records:
-            column = raw.schema.get_field_index("source")
-            raw = raw.set_column(column, raw.schema.field(column), pa.repeat(source.name, len(raw)))
-            accepted, refused = normalise(raw, alphabet=alphabet, min_length=min_length)
-            accepted = _free_columns(accepted)
-            refusals = list(
-                zip(*(refused.column(c).to_pylist() for c in ("id", "reason", "source", "record")), strict=True)
-            )
-            if occurrences is not None:
-                accepted, without_reads = occurrences.split(accepted, room)
-                refusals += without_reads
-            kept = []
-            position = 0
-            while position < len(accepted) and room != 0:
-                batch = accepted.slice(position, room)
-                position += len(batch)
-                batch, clashing = _number(batch, index, number)
-                refusals += clashing
-                kept.append(batch)
-                room = None if room is None else room - len(batch)
-            if room == 0 and kept:
-                # Records after the last accepted one were not requested.
-                last = kept[-1].column("record")[-1].as_py()
-                refusals = [row for row in refusals if row[3] <= last]
-                refused = refused.filter(pc.less_equal(refused.column("record"), last))
-            if occurrences is not None and len(refused):
-                bad = raw.filter(pc.is_in(raw.column("record"), value_set=refused.column("record")))
-                sequences = [decode(cell or b"").strip() for cell in bad.column("sequence").to_pylist()]
-                occurrences.note_rejected(bad.column("id").to_pylist(), sequences)
-            bar.update(len(raw))
-            counts["rejected"] += len(refusals)
-            rejected.write(refusals)
-            for accepted in kept:
-                counts["accepted"] += len(accepted)
-                for batch in [accepted] if occurrences is None else occurrences.expand(accepted):
-                    batch = batch if join is None else join(batch)
-                    staged.ambiguous += int(np.count_nonzero(batch.column("n_ambiguous")))
-                    staged.labelled += len(batch) - batch.column("lineage").null_count
-                    if staged.reads is not None:
-                        staged.reads += sum(batch.column("abundance").drop_null().to_pylist())
-                    parts.write(batch)
-            if room == 0:
-                staged.complete = False
-                break
-        staged.notes += records.notes
-    counts["read"] = counts["accepted"] + counts["rejected"]
+@dataclass
+class _Reader:
+    """What all inputs share while they are staged."""
+
+    staged: Staged
+    index: DistinctIndex
+    rejected: RejectedFile
+    labels: Labels | None
+    join: Callable[[Any], Any] | None
+    acceptance: Acceptance
+    bar: Any
+
+    @property
+    def room(self) -> int | None:
+        """How many more records may be accepted; None for any number."""
+        maximum = self.acceptance.max_sequences
+        return None if maximum is None else maximum - self.staged.accepted
+
+    def read(self, number: int, source: Input, occurrences: Occurrences | None, parts: PartWriter) -> None:
+        """Stage one input."""
+        counts = self.staged.inputs[number]
+        with source.open(self.labels) as records:
+            for raw in records:
+                column = raw.schema.get_field_index("source")
+                raw = raw.set_column(column, raw.schema.field(column), pa.repeat(source.name, len(raw)))
+                kept, refusals = self._accept(raw, number, occurrences)
+                self.bar.update(len(raw))
+                counts["rejected"] += len(refusals)
+                self.rejected.write(refusals)
+                for accepted in kept:
+                    counts["accepted"] += len(accepted)
+                    for batch in [accepted] if occurrences is None else occurrences.expand(accepted):
+                        self._write(batch, parts)
+                if self.room == 0:
+                    self.staged.complete = False
+                    break
+            self.staged.notes += records.notes
+        counts["read"] = counts["accepted"] + counts["rejected"]
+
+    def _accept(self, raw: Any, number: int, occurrences: Occurrences | None) -> tuple[list[Any], list[Refusal]]:
+        """Return the accepted records of a batch of an input, as batches, and the refused ones."""
+        room = self.room
+        accepted, refused = normalise(raw, alphabet=self.acceptance.alphabet, min_length=self.acceptance.min_length)
+        accepted = _free_columns(accepted)
+        refusals = list(
+            zip(*(refused.column(c).to_pylist() for c in ("id", "reason", "source", "record")), strict=True)
+        )
+        if occurrences is not None:
+            accepted, without_reads = occurrences.split(accepted, room)
+            refusals += without_reads
+        kept = []
+        position = 0
+        while position < len(accepted) and room != 0:
+            batch = accepted.slice(position, room)
+            position += len(batch)
+            batch, clashing = _number(batch, self.index, number)
+            refusals += clashing
+            kept.append(batch)
+            room = None if room is None else room - len(batch)
+        if room == 0 and kept:
+            # Records after the last accepted one were not requested.
+            last = kept[-1].column("record")[-1].as_py()
+            refusals = [row for row in refusals if row[3] <= last]
+            refused = refused.filter(pc.less_equal(refused.column("record"), last))
+        if occurrences is not None and len(refused):
+            bad = raw.filter(pc.is_in(raw.column("record"), value_set=refused.column("record")))
+            sequences = [decode_text(cell or b"").strip() for cell in bad.column("sequence").to_pylist()]
+            occurrences.note_rejected(bad.column("id").to_pylist(), sequences)
+        return kept, refusals
+
+    def _write(self, batch: Any, parts: PartWriter) -> None:
+        batch = batch if self.join is None else self.join(batch)
+        self.staged.ambiguous += int(np.count_nonzero(batch.column("n_ambiguous")))
+        self.staged.labelled += len(batch) - batch.column("lineage").null_count
+        if self.staged.reads is not None:
+            self.staged.reads += sum(batch.column("abundance").drop_null().to_pylist())
+        parts.write(batch)
 
 
-def _number(batch: Any, index: DistinctIndex, source: int) -> tuple[Any, list[tuple[str, str, str, int]]]:
+def _number(batch: Any, index: DistinctIndex, source: int) -> tuple[Any, list[Refusal]]:
     """Add the number of the distinct sequence; remove records whose id has another sequence in the same input."""
     digests = [digest_bytes(d) for d in batch.column("digest").to_pylist()]
     # An id is bound to the first 8 bytes of the digest, because only sequences that stay in the run may get a number.
     keys = np.frombuffer(b"".join(d[:8] for d in digests), np.int64)
     clash = index.claim(source, unique_ids(batch), keys)
-    refused: list[tuple[str, str, str, int]] = []
+    refused: list[Refusal] = []
     if clash.any():
         bad = batch.filter(pa.array(clash))
         rows = zip(*(bad.column(c).to_pylist() for c in ("id", "source", "record")), strict=True)
@@ -353,7 +393,7 @@ def _number(batch: Any, index: DistinctIndex, source: int) -> tuple[Any, list[tu
         refused = [(id_, reason, source_, record) for id_, source_, record in rows]
         batch = batch.filter(pa.array(~clash))
         digests = [d for d, bad_ in zip(digests, clash, strict=True) if not bad_]
-    numbers: npt.NDArray[np.int64] = index.number(digests)
+    numbers: Ints = index.number(digests)
     return batch.append_column(NUMBER, pa.array(numbers)), refused
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray, Ints
 from ednabed.errors import StoreError
-from ednabed.models.base import FloatArray
 
 EMBEDDINGS = "embeddings.npy"
 HALF = "embeddings.f16.npy"
@@ -133,7 +133,7 @@ class VectorFile:
         if file.read(1):
             raise ValueError("it has more values than its header states")
 
-    def take(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+    def take(self, rows: Ints) -> FloatArray:
         """Return the vectors of the given rows, float32, shape (len(rows), dimension).
 
         Rows are read one by one from their position in the file. They are not mapped, because the system would map

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ednabed.base.atomic import write_atomic
 from ednabed.base.sealed import Damaged, Seal, UnknownSchema
 from ednabed.errors import StoreError
 from ednabed.models.spec import Spec
-from ednabed.store.files import write_atomic
 from ednabed.store.runs import Run
 
 VERSIONS_SCHEMA = "ednabed.versions/2"
@@ -182,7 +181,11 @@ def versions_path(workspace: Path) -> Path:
 
 @contextmanager
 def locked(workspace: Path) -> Iterator[None]:
-    """Lock out other writers; the system releases the lock when the process dies."""
+    """Lock out other writers; the system releases the lock when the process dies.
+
+    Raises:
+        StoreError: Another command held the lock for ``LOCK_SECONDS``.
+    """
     from filelock import FileLock, Timeout
 
     path = versions_path(workspace)
@@ -204,16 +207,6 @@ def locked(workspace: Path) -> Iterator[None]:
 def write_versions(workspace: Path, versions: Versions) -> None:
     """Replace the file; the caller must hold the lock."""
     write_atomic(versions_path(workspace), versions.to_text())
-
-
-def readable(text: str) -> str:
-    """Return a text as one line that UTF-8 can encode; file names may contain bytes that it cannot."""
-    return " ".join(text.encode("utf-8", "backslashreplace").decode("utf-8").splitlines())
-
-
-def utc_now() -> str:
-    """Return the current time in UTC as ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _require_fields(what: str, entry: Any, expected: Mapping[str, type]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ednabed.base.text import readable
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.store.runs import Run, runs_root, walk_runs
-from ednabed.store.version_file import readable
 
 
 def find_root(workspace: Path, root: Path | None = None) -> Path:
@@ -67,6 +67,6 @@ def run_label(workspace: Path, run: Run) -> str:
     return readable(run.label if has_dataset else run_address(workspace, run))
 
 
-def quoted(path: str) -> str:
+def quoted_path(path: str) -> str:
     """Return a path quoted as any shell accepts it."""
     return f'"{path}"' if " " in path else path

@@ -13,12 +13,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ednabed.base.files import check_name
+from ednabed.base.text import readable
+from ednabed.base.times import utc_now
 from ednabed.errors import EdnabedError, StoreError
 from ednabed.models.spec import Spec
-from ednabed.store.files import check_name
 from ednabed.store.runs import Run
-from ednabed.store.version_file import Tag, Version, Versions, locked, readable, utc_now, versions_path, write_versions
-from ednabed.store.version_runs import fault, find_root, open_runs, quoted, run_address, run_label
+from ednabed.store.version_file import Tag, Version, Versions, locked, versions_path, write_versions
+from ednabed.store.version_runs import fault, find_root, open_runs, quoted_path, run_address, run_label
 
 __all__ = [
     "AutoTagged",
@@ -261,7 +263,8 @@ def _check_tag(workspace: Path, versions: Versions, run: Run, name: str, assume:
             hint = (
                 f"its version is {owner.name!r}"
                 if owner is not None
-                else f"give it its own version with 'ednabed versions register --version NAME --run {quoted(address)}'"
+                else "give it its own version with 'ednabed versions register --version NAME "
+                f"--run {quoted_path(address)}'"
             )
             raise StoreError(
                 f"{address} was computed by {_named(run_spec)}, but version {name!r} is {_named(spec)} "

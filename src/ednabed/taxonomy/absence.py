@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Floats
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.labels import SPECIES
 
-Floats = npt.NDArray[np.float64]
 
-
-def q_values(p_values: Floats, claimable: npt.NDArray[np.bool_], known: Floats) -> Floats:
+def q_values(p_values: Floats, claimable: Bools, known: Floats) -> Floats:
     """Return false discovery rates for p-values of absence.
 
     A query makes at most one claim, at its deepest rank that has a p-value, or at a rank above. Of the claims whose

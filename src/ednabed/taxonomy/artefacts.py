@@ -16,8 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Ints
+from ednabed.base.bases import OTHER, encode
 from ednabed.sequences.lineage import Lineage
 from ednabed.taxonomy.chimeras import ParentPool, find_chimera
 from ednabed.taxonomy.genetic_codes import codes_of, stops_of
@@ -34,9 +35,6 @@ LENGTH_WIDTHS = 6.0
 """Standard deviations (1.4826 times the median absolute deviation) that a length may deviate from the median."""
 LENGTH_FLOOR = 0.1
 """Share of the median that a length may always deviate, because the lengths of one amplicon hardly vary."""
-
-_CODES = np.full(256, -1, np.int64)
-_CODES[list(b"ACGT")] = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +151,10 @@ def dust(sequence: str) -> float:
     return float(pairs.max()) / (width - 1)
 
 
-def _triplets(sequence: str) -> npt.NDArray[np.int64]:
-    codes = _CODES[np.frombuffer(sequence.encode(), np.uint8)]
+def _triplets(sequence: str) -> Ints:
+    codes = encode(sequence.encode()).astype(np.int64)
     if len(codes) < 3:
         return np.empty(0, np.int64)
-    known = (codes[:-2] >= 0) & (codes[1:-1] >= 0) & (codes[2:] >= 0)
-    triplets: npt.NDArray[np.int64] = np.where(
-        known, 16 * codes[:-2] + 4 * codes[1:-1] + codes[2:], -1 - np.arange(len(codes) - 2)
-    )
+    known = (codes[:-2] < OTHER) & (codes[1:-1] < OTHER) & (codes[2:] < OTHER)
+    triplets: Ints = np.where(known, 16 * codes[:-2] + 4 * codes[1:-1] + codes[2:], -1 - np.arange(len(codes) - 2))
     return triplets

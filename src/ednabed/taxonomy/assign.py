@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.errors import UsageError
-from ednabed.sequences.lineage import RANKS, Lineage
-from ednabed.taxonomy.assignment import UNKNOWN, Withheld
-from ednabed.taxonomy.evidence import Floats
-from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
+from ednabed.sequences.lineage import RANKS, Lineage, as_lineage
+from ednabed.store.assignment import UNKNOWN, Withheld
+from ednabed.taxonomy.labels import GENUS, SPECIES, RowLabels
 
 IDENTITIES = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97)
 """Minimum identity, as a share, for a name at each rank without calibration, and for ``consensus``: from species to
@@ -103,7 +102,7 @@ class Opinion:
         learned: Whether the names rest on calibration; otherwise on fixed identity limits.
     """
 
-    sources: npt.NDArray[np.int64]
+    sources: Ints
     tied: tuple[int, ...]
     likeness: float
     coverage: float
@@ -140,7 +139,7 @@ class Verdict:
     note: str = ""
 
 
-def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
+def judge(opinion: Opinion, labels: RowLabels, criteria: Criteria) -> Verdict:
     """Return the verdict on a query.
 
     Args:
@@ -149,7 +148,7 @@ def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
         criteria: When a name is given.
     """
     sources = opinion.sources.tolist()
-    names = _lineage([labels.lineages[n][r] if n >= 0 else "" for r, n in enumerate(sources)])
+    names = as_lineage([labels.lineages[n][r] if n >= 0 else "" for r, n in enumerate(sources)])
     reasons = [_reason(opinion, r, differ) for r, differ in enumerate(_ties_differ(opinion.tied, labels))]
     given = _given(opinion, names, reasons)
     limit, note = _failed_limit(opinion, criteria)
@@ -158,7 +157,7 @@ def judge(opinion: Opinion, labels: Labels, criteria: Criteria) -> Verdict:
     by_limit = deepest if opinion.learned and deepest >= 0 and np.isnan(opinion.confidences[deepest]) else None
     return Verdict(
         names=names,
-        lineage=_lineage([name if r <= deepest else "" for r, name in enumerate(names)]),
+        lineage=as_lineage([name if r <= deepest else "" for r, name in enumerate(names)]),
         tied=tuple(labels.lineages[n] for n in opinion.tied),
         withheld=(limit or reasons[below[0]] or "confidence") if below else None,
         novel_rank=_absent(opinion, names, deepest, criteria),
@@ -174,7 +173,7 @@ def min_absence(rank: int, criteria: Criteria) -> float:
     return criteria.min_confidence - (GENUS_SLACK if rank == GENUS else 0.0)
 
 
-def lowered_by_ties(confidences: Floats, tied: tuple[int, ...], agreement: Floats, labels: Labels) -> Floats:
+def lowered_by_ties(confidences: Floats, tied: tuple[int, ...], agreement: Floats, labels: RowLabels) -> Floats:
     """Return confidences, shape (7,), in which names that fit equally well never exceed their share of the votes.
 
     Args:
@@ -190,7 +189,7 @@ def lowered_by_ties(confidences: Floats, tied: tuple[int, ...], agreement: Float
     return found
 
 
-def raised_by_deeper(confidences: Floats, named: npt.NDArray[np.bool_]) -> Floats:
+def raised_by_deeper(confidences: Floats, named: Bools) -> Floats:
     """Return confidences, shape (q, 7), in which a name never has less confidence than a deeper one."""
     found = confidences.copy()
     deeper = np.full(len(found), np.nan)
@@ -201,7 +200,7 @@ def raised_by_deeper(confidences: Floats, named: npt.NDArray[np.bool_]) -> Float
     return found
 
 
-def _ties_differ(tied: tuple[int, ...], labels: Labels) -> list[bool]:
+def _ties_differ(tied: tuple[int, ...], labels: RowLabels) -> list[bool]:
     """Return for each rank whether the tied lineages belong to different taxa, as far as they have names."""
     found = []
     differ = False
@@ -274,8 +273,3 @@ def _absent(opinion: Opinion, names: Lineage, deepest: int, criteria: Criteria) 
             break
         found = r
     return found
-
-
-def _lineage(names: list[str]) -> Lineage:
-    kingdom, phylum, class_, order, family, genus, species = names
-    return kingdom, phylum, class_, order, family, genus, species

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Floats, Ints
+from ednabed.base.atomic import write_atomic
+from ednabed.base.sealed import json_sha256, to_json
 from ednabed.base.stored_json import BadJson, brief, parse_json, require, typed
+from ednabed.base.text import clean
 from ednabed.errors import StoreError
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.files import clean, json_sha256, to_json, write_atomic
 from ednabed.taxonomy import calibration_old
 from ednabed.taxonomy.calibration_old import OldGroup
 from ednabed.taxonomy.evidence import FEATURES, QUERY_FEATURES, QUERY_SIZE, RANK_SIZE, Evidence
@@ -44,8 +46,6 @@ CUTOFFS = tuple(round(0.01 * step, 2) for step in range(100))
 """Confidences at which the precision is stored."""
 _EXACT_COPY, _GENUS_KNOWN = SITUATIONS.index("nothing"), SITUATIONS.index("species")
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Reached = tuple[float, float, float, list[float | None]]
 """Shares assumed for a study, and the precisions of names under them; see ``Group.precision``."""
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Floats, Ints
 from ednabed.base.stored_json import BadJson
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import FEATURES, Evidence
@@ -22,9 +22,6 @@ SCHEMA = 1
 _MIN_NULLS = 50
 _DIGITS = 6
 _MAX_ODDS = 500.0
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray
 from ednabed.sequences.lineage import RANKS, Lineage
-from ednabed.taxonomy.assignment import UNKNOWN, Assignment
+from ednabed.store.assignment import UNKNOWN, Assignment
 
 _GENUS = RANKS.index("genus")
 

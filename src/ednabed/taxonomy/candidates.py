@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray, Floats, Ints
+from ednabed.base.bases import Codes
 from ednabed.reference.collection import Collection
-from ednabed.search.divergence import RELATED, Codes, Comparer, PackedSequences
-from ednabed.taxonomy.evidence import MIN_DISTANCE, TIE, Candidates, Ints
-from ednabed.taxonomy.labels import Labels
+from ednabed.search.divergence import RELATED, Comparer, PackedSequences
+from ednabed.taxonomy.evidence import MIN_DISTANCE, TIE, Candidates
+from ednabed.taxonomy.labels import RowLabels
 from ednabed.taxonomy.shortlist import shortlist
 
 # Sequences whose bases are read at once.
@@ -34,7 +34,8 @@ MAX_CANDIDATES = 400
 """Candidates per exponent for a query that is far from all near ones."""
 COVERAGE_POWER = 0.2
 """A distance over a share c of the query's bases is multiplied by 1 / c ** 0.2: among many short sequences one is near
-by chance, or because its region hardly varies. Families of new genera on COI: 0.766 instead of 0.741 right."""
+by chance, or because its region hardly varies. Families of new genera on COI: 0.766 instead of 0.741 of draws right
+(``docs/decisions.md``)."""
 _KEPT = 100
 """Candidates per query that are weighted: the nearest, and more if more are equally near."""
 _MIN_SHARE = 0.01
@@ -63,7 +64,9 @@ class Finder:
         threads: Threads that compare bases.
     """
 
-    def __init__(self, collection: Collection, labels: Labels, exponents: Sequence[float], *, threads: int = 1) -> None:
+    def __init__(
+        self, collection: Collection, labels: RowLabels, exponents: Sequence[float], *, threads: int = 1
+    ) -> None:
         self.collection = collection
         self.exponents = tuple(exponents)
         self._threads = threads
@@ -86,7 +89,7 @@ class Finder:
 
         Args:
             queries: Vectors, float32, shape (q, d).
-            codes: The bases of each query (``divergence.encode``), on the strand of its vector.
+            codes: The bases of each query (``bases.encode``), on the strand of its vector.
             k: Candidates per query and exponent; ``MAX_CANDIDATES`` for queries that are far from all of these.
             left_out: A group of each row and of each query: rows of a query's own group are not candidates.
             align: Compare bases; False uses 1 - similarity as the distance.
@@ -127,7 +130,7 @@ class Finder:
         positions = kept // len(self.exponents)
         return Candidates(rows, positions, distances, mismatches, bases, overlaps, lacking, lengths, widths, align)
 
-    def cosines(self, queries: FloatArray, rows: Ints) -> npt.NDArray[np.float64]:
+    def cosines(self, queries: FloatArray, rows: Ints) -> Floats:
         """Return the cosine of each query, shape (q, d), and its rows, shape (q, k), in float64 to avoid rounding."""
         found = np.zeros(rows.shape)
         for i, query in enumerate(queries.astype(np.float64)):
@@ -189,7 +192,7 @@ class Finder:
             list(pool.map(work, self._comparers))
 
 
-def _covered(bases: Ints, lengths: Ints | int) -> npt.NDArray[np.float64]:
+def _covered(bases: Ints, lengths: Ints | int) -> Floats:
     """Return the divisor of a distance from the bases compared and those of the query (``COVERAGE_POWER``)."""
     return np.asarray(np.clip(bases / np.maximum(lengths, 1), _MIN_SHARE, 1) ** COVERAGE_POWER, np.float64)
 

@@ -24,8 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Ints
+from ednabed.base.bases import OTHER, encode
 from ednabed.search.align import Alignment, align
 
 MAX_UNEXPLAINED = 1.0
@@ -43,10 +44,6 @@ ABUNDANCE_RATIO = 2
 # Bases in the words with which likely parents are found, parts of a query that are searched separately, and parents per
 # part.
 _WORD, _PARTS, _PER_PART = 8, 4, 3
-_CODES = np.full(256, -1, np.int64)
-_CODES[list(b"ACGT")] = range(4)
-
-Words = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +139,18 @@ class ParentPool:
         return [self.sequences[i] for i in found if self.sequences[i] != sequence]
 
 
-def _words(sequence: str) -> Words:
+def _words(sequence: str) -> Ints:
     """Return the words of a sequence as base-4 numbers, in their order; words with N are omitted."""
-    codes = _CODES[np.frombuffer(sequence.encode(), np.uint8)]
+    codes = encode(sequence.encode())
     if len(codes) < _WORD:
         return np.empty(0, np.int64)
     windows = np.lib.stride_tricks.sliding_window_view(codes, _WORD)
-    known = (windows >= 0).all(axis=1)
-    words: Words = (windows @ (4 ** np.arange(_WORD)[::-1]))[known]
+    known = (windows < OTHER).all(axis=1)
+    words: Ints = (windows @ (4 ** np.arange(_WORD)[::-1]))[known]
     return words
 
 
-def _matches(alignment: Alignment, length: int) -> npt.NDArray[np.bool_]:
+def _matches(alignment: Alignment, length: int) -> Bools:
     """Return for each base of the query, on strand +, whether the target has the same base."""
     matches = np.zeros(length, bool)
     position = alignment.query_start - 1

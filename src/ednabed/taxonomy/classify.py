@@ -13,21 +13,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ednabed.base.arrays import FloatArray, Floats, Ints
+from ednabed.base.bases import Codes, decode, encode, reverse_complement_codes
 from ednabed.engine.embed import Engine
 from ednabed.errors import StoreError, UsageError
-from ednabed.models.base import Embedder, FloatArray
+from ednabed.models.base import Embedder
 from ednabed.reference.collection import Collection
 from ednabed.search.align import align, too_long
-from ednabed.search.divergence import MIN_COVERAGE, Codes, decode, encode, reverse_complement_codes
+from ednabed.search.divergence import MIN_COVERAGE
 from ednabed.search.queries import Query, QueryBatch
+from ednabed.store.assignment import Assignment
 from ednabed.taxonomy.assign import IDENTITIES, NOVEL_COVERAGE, Criteria
-from ednabed.taxonomy.assignment import Assignment
 from ednabed.taxonomy.calibration import SCHEMA, Calibration
 from ednabed.taxonomy.candidates import Finder
 from ednabed.taxonomy.consensus import consensus
-from ednabed.taxonomy.evidence import Candidates, Floats, Ints, weigh
+from ednabed.taxonomy.evidence import Candidates, weigh
 from ednabed.taxonomy.findings import Findings, join_findings
-from ednabed.taxonomy.labels import Labels, read_labels
+from ednabed.taxonomy.labels import RowLabels, read_row_labels
 from ednabed.taxonomy.lengths import length_classes
 from ednabed.taxonomy.shortlist import default_exponents
 from ednabed.taxonomy.situations import Shares
@@ -120,7 +122,7 @@ class Classifier:
         self.shares: dict[str, Shares] = {}
         self.unreached: dict[str, list[str]] = {}
         self.criteria = criteria
-        self.labels: Labels = read_labels(collection)
+        self.labels: RowLabels = read_row_labels(collection)
         learned_exponents = None if self.calibration is None else self.calibration.exponents
         exponents = learned_exponents or default_exponents(collection.spec)
         self._finder = Finder(collection, self.labels, exponents, threads=threads)

@@ -18,14 +18,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyopal
 
-from ednabed.models.base import FloatArray
-from ednabed.search.align import BASES, GAP_OPEN, MATCH, align, score_aligner, too_long
+from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.bases import BASES
+from ednabed.search.align import GAP_OPEN, MATCH, align, score_aligner, too_long
 from ednabed.sequences import RANKS, digest
-from ednabed.sequences.lineage import Lineage
-from ednabed.taxonomy.assignment import UNKNOWN
+from ednabed.sequences.lineage import Lineage, as_lineage
+from ednabed.store.assignment import UNKNOWN
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Member, Novel, claim_of
 
 IDENTITY = 97.0
@@ -36,8 +36,6 @@ NEAREST = 4
 """Representatives, nearest by vector, to which a sequence is aligned in addition to those of its own group."""
 _COMPONENTS = 64
 """Principal components on which HDBSCAN works; see ``density_groups``."""
-
-Labels = npt.NDArray[np.int64]
 
 
 def candidate_taxa(
@@ -78,7 +76,7 @@ def candidate_taxa(
     return [_taxon(f"novel_{number}", members) for number, members in enumerate(clusters, start=1)]
 
 
-def density_groups(vectors: FloatArray) -> Labels:
+def density_groups(vectors: FloatArray) -> Ints:
     """Group vectors by density with HDBSCAN, with at least two vectors per group.
 
     Distances are Euclidean, between unit vectors, which gives the same order as cosines. They are computed on the first
@@ -100,11 +98,11 @@ def density_groups(vectors: FloatArray) -> Labels:
     if vectors.shape[1] > _COMPONENTS:
         _, axes = np.linalg.eigh(centred.T @ centred)
         centred = centred @ axes[:, ::-1][:, :_COMPONENTS]
-    found: Labels = HDBSCAN(min_cluster_size=2, metric="euclidean", copy=True).fit(centred).labels_.astype(np.int64)
+    found: Ints = HDBSCAN(min_cluster_size=2, metric="euclidean", copy=True).fit(centred).labels_.astype(np.int64)
     return np.maximum(found, -1)
 
 
-def _by_abundance(novel: list[Novel], vectors: FloatArray, groups: Labels) -> list[int]:
+def _by_abundance(novel: list[Novel], vectors: FloatArray, groups: Ints) -> list[int]:
     """Order by reads; ties by distance to the centre of their group, then in the order given (by digest)."""
     nearness = np.zeros(len(novel))
     for group in range(int(groups.max(initial=-1)) + 1):
@@ -115,7 +113,7 @@ def _by_abundance(novel: list[Novel], vectors: FloatArray, groups: Labels) -> li
 
 
 def _greedy(
-    novel: list[Novel], vectors: FloatArray, groups: Labels, order: list[int], identity: float, coverage: float
+    novel: list[Novel], vectors: FloatArray, groups: Ints, order: list[int], identity: float, coverage: float
 ) -> dict[int, list[tuple[int, float]]]:
     """Return the members of each representative with their identities, itself first; all as positions in ``novel``."""
     clusters: dict[int, list[tuple[int, float]]] = {}
@@ -186,7 +184,7 @@ def _taxon(name: str, members: list[Member]) -> CandidateTaxon:
     claim = claim_of(assignments)
     lineage = _agreed([assignment.lineage for assignment in assignments])
     above = RANKS.index(claim.rank)
-    return CandidateTaxon(name, tuple(members), claim, _lineage([*lineage[:above], *UNKNOWN[above:]]))
+    return CandidateTaxon(name, tuple(members), claim, as_lineage([*lineage[:above], *UNKNOWN[above:]]))
 
 
 def _agreed(lineages: list[Lineage]) -> Lineage:
@@ -205,9 +203,4 @@ def _agreed(lineages: list[Lineage]) -> Lineage:
             break
         names.append(name)
         remaining = [lineage for lineage in remaining if lineage[rank] == name]
-    return _lineage([*names, *UNKNOWN[len(names) :]])
-
-
-def _lineage(names: list[str]) -> Lineage:
-    kingdom, phylum, class_, order, family, genus, species = names
-    return kingdom, phylum, class_, order, family, genus, species
+    return as_lineage([*names, *UNKNOWN[len(names) :]])

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ednabed.base.arrays import Ints
 from ednabed.sequences.lineage import RANKS, Lineage
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Parent
-from ednabed.taxonomy.labels import GENUS, SPECIES, Ints, Labels
+from ednabed.taxonomy.labels import GENUS, SPECIES, RowLabels
 
 _PHYLUM = RANKS.index("phylum")
 # Rank, name, and phylum (empty for phyla and kingdoms, and where unknown).
 _Key = tuple[int, str, str]
 
 
-def parents_of(groups: Sequence[CandidateTaxon], labels: Labels) -> list[Parent | None]:
+def parents_of(groups: Sequence[CandidateTaxon], labels: RowLabels) -> list[Parent | None]:
     """Return the taxon to which each group belongs, with what the reference has of it.
 
     It is the taxon of the deepest name of the group's lineage. If the reference has markers, only sequences of the
@@ -54,7 +55,7 @@ def _key(lineage: Lineage) -> _Key | None:
     return named[-1], lineage[named[-1]], lineage[_PHYLUM] if named[-1] > _PHYLUM else ""
 
 
-def _taxa(keys: Iterable[_Key], labels: Labels) -> dict[_Key, set[int]]:
+def _taxa(keys: Iterable[_Key], labels: RowLabels) -> dict[_Key, set[int]]:
     """Return the numbers of the taxa with each name, with and without its phylum."""
     found: dict[_Key, set[int]] = {}
     for rank, name, phylum in keys:
@@ -69,7 +70,7 @@ def _taxa(keys: Iterable[_Key], labels: Labels) -> dict[_Key, set[int]]:
     return found
 
 
-def _count(key: _Key, taxa: set[int], marker: str, labels: Labels, row: Ints) -> Parent:
+def _count(key: _Key, taxa: set[int], marker: str, labels: RowLabels, row: Ints) -> Parent:
     rank, name, _ = key
     inside = np.isin(labels.taxa[:, rank], sorted(taxa))[labels.entries]
     if marker in labels.markers[1:]:

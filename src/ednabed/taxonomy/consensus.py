@@ -13,14 +13,14 @@ import numpy as np
 
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import FEATURES, Candidates, Evidence
-from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.labels import RowLabels
 
 MAJORITY = 0.5
 """A name needs more than this share of the votes."""
 _AGREEMENT = FEATURES.index("agreement")
 
 
-def consensus(evidence: Evidence, candidates: Candidates, labels: Labels, margin: float) -> Evidence:
+def consensus(evidence: Evidence, candidates: Candidates, labels: RowLabels, margin: float) -> Evidence:
     """Return the evidence with the names of the consensus, and without ties, because the vote settles them.
 
     Args:

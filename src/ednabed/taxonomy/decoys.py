@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray, Floats, Ints
+from ednabed.base.bases import Codes, decode, reverse_complement_codes
 from ednabed.engine.embed import Engine
-from ednabed.models.base import FloatArray
-from ednabed.search.divergence import Codes, decode, reverse_complement_codes
 from ednabed.taxonomy.calibration import DIGITS
 from ednabed.taxonomy.candidates import Finder
 from ednabed.taxonomy.draws import random_piece
@@ -35,8 +34,6 @@ _WORD = 3
 ALPHA = 0.05
 """Share of the decoys that may appear related."""
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 Limits = list[tuple[int, float]]
 """See ``Group.decoys``."""
 

@@ -11,22 +11,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import Bools, FloatArray
+from ednabed.base.topk import unit
 from ednabed.reference.collection import Collection
-from ednabed.reference.topk import unit
 from ednabed.search.queries import Query, QueryBatch
+from ednabed.store.assignment import Assignment, Status
 from ednabed.taxonomy.artefacts import UsualLength, warnings_of
-from ednabed.taxonomy.assignment import Assignment, Status
 from ednabed.taxonomy.candidate_taxon import CandidateTaxon, Novel
 from ednabed.taxonomy.chimeras import ABUNDANCE_RATIO, ParentPool
 from ednabed.taxonomy.classify import Classified
 from ednabed.taxonomy.clusters import IDENTITY, candidate_taxa
 from ednabed.taxonomy.completeness import parents_of
-from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.labels import RowLabels
 
 REFERENCES = 8
 """Sequences of the reference, nearest by vector, that may be the parents of a chimera."""
@@ -145,7 +144,7 @@ class Gathering:
 def find_candidates(
     sequences: Sequence[Distinct],
     collection: Collection,
-    labels: Labels,
+    labels: RowLabels,
     *,
     identity: float = IDENTITY,
 ) -> list[CandidateTaxon]:
@@ -192,7 +191,7 @@ def find_candidates(
     return [replace(one, parent=parent) for one, parent in zip(groups, parents_of(groups, labels), strict=True)]
 
 
-def _relatives(vectors: FloatArray, collection: Collection, labelled: npt.NDArray[np.bool_]) -> Iterator[list[str]]:
+def _relatives(vectors: FloatArray, collection: Collection, labelled: Bools) -> Iterator[list[str]]:
     """Yield the bases of the sequences nearest to each vector."""
     for first in range(0, len(vectors), _BATCH_SIZE):
         batch = vectors[first : first + _BATCH_SIZE]
@@ -207,9 +206,7 @@ def _relatives(vectors: FloatArray, collection: Collection, labelled: npt.NDArra
             yield [text for r in query_rows if (text := bases[r]) is not None]
 
 
-def nearest_rows(
-    candidates: Iterable[CandidateTaxon], collection: Collection, labelled: npt.NDArray[np.bool_]
-) -> dict[str, int]:
+def nearest_rows(candidates: Iterable[CandidateTaxon], collection: Collection, labelled: Bools) -> dict[str, int]:
     """Return the row of the nearest named relative of each representative, by the id of that relative.
 
     If several sequences have the id, it is the first of them.

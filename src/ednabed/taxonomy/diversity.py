@@ -22,10 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import Floats, Ints
 from ednabed.errors import UsageError
-
-Counts = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 _OMITTED = 1e-16
 """Maximum probability omitted at the ends of a distribution; over 10,000 taxa it changes no figure by 1e-12."""
@@ -60,8 +58,8 @@ class Diversity:
         rarefied: Expected diversity at this depth, each of shape (samples,); NaN of samples with fewer reads.
     """
 
-    reads: Counts
-    richness: Counts
+    reads: Ints
+    richness: Ints
     shannon: Floats
     simpson: Floats
     depth: int
@@ -121,7 +119,7 @@ def rarefaction_curve(counts: npt.ArrayLike, depths: npt.ArrayLike) -> Rarefied:
 class _Sample:
     """One sample: its distinct read counts per taxon, and how many taxa have each."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Ints) -> None:
         self.reads, self.taxa = np.unique(counts[counts > 0], return_counts=True)
         self.total = int(counts.sum())
         share = self.reads / max(1, self.total)
@@ -176,7 +174,7 @@ def _rarefied(found: list[tuple[float, float, float]]) -> Rarefied:
     return Rarefied(columns[:, 0].copy(), columns[:, 1].copy(), columns[:, 2].copy())
 
 
-def _checked(values: npt.ArrayLike, dimensions: int) -> Counts:
+def _checked(values: npt.ArrayLike, dimensions: int) -> Ints:
     array = np.asarray(values)
     if array.size == 0 and array.ndim == dimensions:
         return np.asarray(array, np.int64)

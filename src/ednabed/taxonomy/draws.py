@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed.search.divergence import Codes, PackedSequences, decode
+from ednabed.base.arrays import Bools, Floats, Ints
+from ednabed.base.bases import Codes, decode
+from ednabed.search.divergence import PackedSequences
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.evidence import LeftOut
-from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.labels import RowLabels
 from ednabed.taxonomy.regions import same_region
 
 COPY = len(RANKS) + 1
@@ -45,9 +46,6 @@ _MIN_WEIGHT = 1e-3
 # A reference without new sequences among its records says little about future ones.
 _MAX_COPIES = 0.95
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Draws:
@@ -71,13 +69,13 @@ class Draws:
 
 
 def draw(
-    labels: Labels, letters: PackedSequences, among: npt.NDArray[np.bool_], count: int, crops: Sequence[int], seed: int
+    labels: RowLabels, sequences: PackedSequences, among: Bools, count: int, crops: Sequence[int], seed: int
 ) -> list[Draws]:
     """Draw queries.
 
     Args:
         labels: Lineages of the reference.
-        letters: The bases of its rows.
+        sequences: The bases of its rows.
         among: Rows to draw from, shape (rows,), those of a marker; queries are judged against what remains of them.
         count: Maximum queries per part (``PARTS``) and crop.
         crops: See ``CROPS``.
@@ -91,14 +89,14 @@ def draw(
     entries = np.flatnonzero(among[row_of_entry])
     rows, lineages, records = row_of_entry[entries], labels.entries[entries], labels.records[entries]
     taxa = labels.taxa[lineages]
-    relatives = _Relatives(rows, taxa, letters, rng)
+    relatives = _Relatives(rows, taxa, sequences, rng)
     # Weight of each entry among the copies of its taxon, and among the new sequences of its taxon.
     weights = {COPY: _expected_copies(records), RECORD: np.ones(len(records))}
     parts = []
     for level, share in zip(LEVELS, PARTS, strict=True):
         drawable = _remaining(rows, taxa, level) >= 0
         for crop in crops:
-            lengths = letters.lengths[rows]
+            lengths = sequences.lengths[rows]
             eligible = np.flatnonzero(
                 drawable & (lengths >= max(crop + _MIN_SHORTER, 1) if crop else drawable & (lengths > 0))
             )
@@ -110,10 +108,10 @@ def draw(
             for number in eligible[order].tolist():
                 if len(codes) == count * share:
                     break
-                bases = random_piece(letters.codes(int(rows[number])), crop, rng)
+                piece = random_piece(sequences.codes(int(rows[number])), crop, rng)
                 # If the other records of a species are of another region, the query is not known from them.
-                if level != RECORD or relatives.same_region(number, bases):
-                    codes[number] = bases
+                if level != RECORD or relatives.same_region(number, piece):
+                    codes[number] = piece
             if codes:
                 chosen = np.array(sorted(codes), np.int64)
                 parts.append(
@@ -129,7 +127,7 @@ def is_dereplicated(records: Ints) -> bool:
     """Return whether a reference has nearly every sequence of a taxon only once, so that copies cannot be counted.
 
     Args:
-        records: Records of each entry (``Labels``).
+        records: Records of each entry (``RowLabels``).
     """
     return int((records > 1).sum()) < MIN_REPEATED
 
@@ -141,7 +139,7 @@ def copy_share(records: Ints) -> float:
     dereplicated reference, 0.5 is assumed.
 
     Args:
-        records: Records of each entry (``Labels``), those of a marker.
+        records: Records of each entry (``RowLabels``), those of a marker.
     """
     if is_dereplicated(records):
         return COPIES
@@ -164,7 +162,7 @@ def _expected_copies(records: Ints) -> Floats:
     return np.where(records == 1, max(single, _MIN_WEIGHT), records.astype(np.float64))
 
 
-def left_out(labels: Labels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut] | None:
+def left_out(labels: RowLabels, part: Draws) -> tuple[tuple[Ints, Ints], LeftOut] | None:
     """Return what is left out for some draws.
 
     A sequence that another taxon shares stays, under that taxon's name, as it would if the reference did not have the
@@ -202,10 +200,10 @@ def deepest(taxa: Ints) -> Ints:
 class _Relatives:
     """Compares draws with other sequences of their taxon: only those of the same region can identify a draw."""
 
-    def __init__(self, rows: Ints, taxa: Ints, letters: PackedSequences, rng: np.random.Generator) -> None:
+    def __init__(self, rows: Ints, taxa: Ints, sequences: PackedSequences, rng: np.random.Generator) -> None:
         self._rows = rows
         self._taxa = taxa
-        self._letters = letters
+        self._sequences = sequences
         self._rng = rng
 
     def same_region(self, number: int, codes: Codes) -> bool:
@@ -215,7 +213,7 @@ class _Relatives:
         others = others[others != self._rows[number]]
         if len(others) > _MAX_KIN:
             others = self._rng.choice(others, _MAX_KIN, replace=False)
-        return same_region(decode(codes), map(self._letters.text, others.tolist()))
+        return same_region(decode(codes), map(self._sequences.text, others.tolist()))
 
 
 def _remaining(rows: Ints, taxa: Ints, level: int) -> Ints:

@@ -13,28 +13,30 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.labels import GENUS, SPECIES, Labels
+from ednabed.taxonomy.labels import GENUS, SPECIES, RowLabels
 
 FEATURES = (
-    "log_distance",
-    "log_margin",
-    "agreement",
-    "wide_agreement",
-    "log_letters",
-    "coverage",
-    "log_spread",
-    "log_voters",
+    "log_distance",  # log of the distance of its nearest voter
+    "log_margin",  # log of the ratio of the distance of the nearest voter of another name to it
+    "agreement",  # its share of the weights
+    "wide_agreement",  # the same with weights that fall by a factor of e for every fifth of the minimum distance
+    "log_letters",  # log of 1 + bases compared
+    "coverage",  # share of the query compared
+    "log_spread",  # log of the ratio of the tenth smallest distance to the smallest
+    "log_voters",  # log of the number of its voters
 )
-"""Features of the chosen name at a rank: log of the distance of its nearest voter; log of the ratio of the distance of
-the nearest voter of another name to it; its share of the weights; the same with weights that fall by a factor of e for
-every fifth of the minimum distance; log of 1 + bases compared; share of the query compared; log of the ratio of the
-tenth smallest distance to the smallest; log of the number of its voters."""
-
-QUERY_FEATURES = ("exact", "log_species", "log_genera", "log_mismatches", "log_records", "log_sequences")
-"""Features of a query that do not depend on the rank: 1 if a nearest voter is identical wherever the two overlap, else
-0; log of the number of species among the nearest voters, and of their genera; log of 1 + the mismatches of the nearest;
-log of the records, and of the distinct sequences, that the reference has of the chosen species."""
+"""Features of the chosen name at a rank."""
+QUERY_FEATURES = (
+    "exact",  # 1 if a nearest voter is identical wherever the two overlap, else 0
+    "log_species",  # log of the number of species among the nearest voters
+    "log_genera",  # log of the number of their genera
+    "log_mismatches",  # log of 1 + the mismatches of the nearest
+    "log_records",  # log of the records that the reference has of the chosen species
+    "log_sequences",  # log of the distinct sequences that the reference has of the chosen species
+)
+"""Features of a query that do not depend on the rank."""
 RANK_SIZE = len(FEATURES) + len(QUERY_FEATURES)
 """Number of features by which the name at a rank is judged."""
 
@@ -51,9 +53,6 @@ MIN_DISTANCE = 1e-4
 _MAX_MISMATCHES = 500.0
 # Minimum share of the weights of equally near voters at which a name does not count as tied.
 _MIN_CLEAR_SHARE = 0.9
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class LeftOut:
         return LeftOut(self.taxa, self.query_taxa[chosen], rows, records)
 
 
-def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = None) -> Evidence:
+def weigh(candidates: Candidates, labels: RowLabels, left_out: LeftOut | None = None) -> Evidence:
     """Weigh the candidates of some queries, and return what they imply.
 
     Args:
@@ -205,7 +204,7 @@ def weigh(candidates: Candidates, labels: Labels, left_out: LeftOut | None = Non
 
 
 def _query_features(
-    candidates: Candidates, voters: _Voters, lineages: Ints, labels: Labels, left_out: LeftOut | None
+    candidates: Candidates, voters: _Voters, lineages: Ints, labels: RowLabels, left_out: LeftOut | None
 ) -> Floats:
     """Return ``QUERY_FEATURES``, shape (q, 6)."""
     nearest = voters.nearest()
@@ -253,7 +252,7 @@ class _Voters:
     lengths: Ints
 
     @classmethod
-    def from_candidates(cls, candidates: Candidates, labels: Labels, left_out: LeftOut | None) -> _Voters:
+    def from_candidates(cls, candidates: Candidates, labels: RowLabels, left_out: LeftOut | None) -> _Voters:
         query, column = np.nonzero(candidates.rows >= 0)
         rows = candidates.rows[query, column]
         entry, position = labels.entries_of(rows)
@@ -295,7 +294,7 @@ class _Voters:
             lengths=candidates.lengths,
         )
 
-    def features(self, chosen: npt.NDArray[np.bool_], named: npt.NDArray[np.bool_]) -> Floats:
+    def features(self, chosen: Bools, named: Bools) -> Floats:
         """Return ``FEATURES`` at a rank, shape (q, 8), given which voters have the chosen name, and which have any."""
         all_queries = np.arange(len(chosen))
         best = np.where(chosen, self.distance, np.inf).argmin(axis=1)
@@ -325,11 +324,11 @@ class _Voters:
             ]
         return np.asarray(np.nan_to_num(np.stack(columns, axis=1), nan=0.0, posinf=0.0, neginf=0.0), np.float64)
 
-    def nearest(self) -> npt.NDArray[np.bool_]:
+    def nearest(self) -> Bools:
         """Return which voters are as near as the nearest, shape (q, v)."""
         return (self.distance <= self.distance[:, :1] + TIE) & (self.lineage >= 0)
 
-    def ties(self, labels: Labels) -> list[tuple[int, ...]]:
+    def ties(self, labels: RowLabels) -> list[tuple[int, ...]]:
         """Return for each query the lineages of its nearest voters, one per species, if there are several."""
         nearest = self.nearest()
         species = np.where(self.lineage >= 0, labels.taxa[self.lineage, SPECIES], -1)

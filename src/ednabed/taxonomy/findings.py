@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.sequences.lineage import RANKS
-from ednabed.taxonomy.evidence import FEATURES, Evidence, Floats, Ints
+from ednabed.taxonomy.evidence import FEATURES, Evidence
 from ednabed.taxonomy.outlook import Outlook
 from ednabed.taxonomy.situations import SITUATIONS
 
@@ -49,8 +49,8 @@ class Findings:
     coverage: Floats
     likeness: Floats
     similarity: Floats
-    turned: npt.NDArray[np.bool_]
-    unrelated: npt.NDArray[np.bool_]
+    turned: Bools
+    unrelated: Bools
     marker: Ints
     situations: Floats
     right: Floats

@@ -7,8 +7,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Floats, Ints
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.calibration import ALL_LENGTHS, CUTOFFS, SCORE_DIGITS, Group, Model, Reached, outlook_by
 from ednabed.taxonomy.decoys import Limits, min_limits
@@ -41,10 +41,6 @@ _EVEN = 0.5
 """Share of known species among the draws for fitting, and of copies among these."""
 _SITUATION_PENALTY = 0.03
 _RANK_PENALTY = 0.3
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ednabed.base.arrays import Bools, Ints
 from ednabed.errors import StoreError
 from ednabed.reference.collection import Collection
-from ednabed.reference.columns import text
+from ednabed.reference.columns import as_text
 from ednabed.sequences.lineage import RANKS, Lineage, split_lineage
 from ednabed.sequences.records import MARKERS, SOURCE_RECORDS
 from ednabed.taxonomy.taxa import Taxa, Taxon
@@ -25,11 +25,9 @@ from ednabed.taxonomy.taxa import Taxa, Taxon
 SPECIES = RANKS.index("species")
 GENUS = RANKS.index("genus")
 
-Ints = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
-class Labels:
+class RowLabels:
     """The lineages of a collection's rows.
 
     Attributes:
@@ -53,7 +51,7 @@ class Labels:
     marker: Ints
 
     @property
-    def labelled(self) -> npt.NDArray[np.bool_]:
+    def labelled(self) -> Bools:
         """Which rows have a lineage, shape (rows,)."""
         return np.diff(self.starts) > 0
 
@@ -98,7 +96,7 @@ class Labels:
         return np.asarray(self.starts[rows][position] + within, np.int64), position
 
 
-def read_labels(collection: Collection, *, needed: bool = True) -> Labels:
+def read_row_labels(collection: Collection, *, needed: bool = True) -> RowLabels:
     """Read the lineages and markers of all records of a collection.
 
     Args:
@@ -138,7 +136,7 @@ def read_labels(collection: Collection, *, needed: bool = True) -> Labels:
     row, entries, records = distinct[order, 0], distinct[order, 1], sums[order]
     names = [split_lineage(text) for text in lineages]
     starts = np.searchsorted(row, np.arange(collection.rows + 1))
-    return Labels(names, number_taxa(names), starts, entries, records, list(markers), marker)
+    return RowLabels(names, number_taxa(names), starts, entries, records, list(markers), marker)
 
 
 def _source_records(table: pa.Table) -> Ints:
@@ -146,7 +144,7 @@ def _source_records(table: pa.Table) -> Ints:
     if SOURCE_RECORDS not in table.schema.names:
         return np.ones(table.num_rows, np.int64)
     # A run created under earlier rules may have a column with this name and any type.
-    written = text(table.column(SOURCE_RECORDS))
+    written = as_text(table.column(SOURCE_RECORDS))
     is_count = pc.match_substring_regex(written, r"^[1-9][0-9]{0,12}$")
     return np.asarray(pc.if_else(is_count, written, "1").fill_null("1").cast(pa.int64()).to_numpy(), np.int64)
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Floats, Ints
 from ednabed.base.stored_json import BadJson
 
 LENGTH_EDGES = (220, 450)
 """Queries of up to 220 bases, of up to 450, and longer ones are judged separately: the edges are halfway (in
 proportion) between the lengths that calibration draws, 150, 313 and full."""
 LENGTH_NAMES = ("up to 220", "221 to 450", "above 450")
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 def length_classes(lengths: Ints) -> Ints:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Floats, Ints
 from ednabed.base.stored_json import BadJson
 
 _KNOTS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -18,9 +18,6 @@ of the others, its slopes would be due to chance, and a query with foreign bases
 confidence than a clean one."""
 _NEVER = -50.0
 """Log odds of a class without examples."""
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+
+from ednabed.base.arrays import Floats
 
 _BINS = 10
-Floats = npt.NDArray[np.float64]
 
 
 def calibration_error(confidence: Floats, right: Floats, weights: Floats | None = None) -> float | None:

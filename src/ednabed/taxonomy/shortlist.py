@@ -15,15 +15,12 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed.models.base import FloatArray
+from ednabed.base.arrays import FloatArray, Ints
+from ednabed.base.topk import unit
 from ednabed.models.spec import Spec
 from ednabed.reference.collection import Block
-from ednabed.reference.topk import unit
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 QUERY_ROWS = 512
 _HISTOGRAM = "histogram"
 
@@ -89,7 +86,7 @@ def shortlist(
     return rows
 
 
-def _by_length(cosine: Floats, row_lengths: Floats, query_lengths: Ints, exponent: float) -> Floats:
+def _by_length(cosine: FloatArray, row_lengths: FloatArray, query_lengths: Ints, exponent: float) -> FloatArray:
     """Return cosines times (longer / shorter) ** exponent; queries are sorted by length."""
     score = cosine.copy()
     bounds = [0, *(np.flatnonzero(np.diff(query_lengths)) + 1).tolist(), len(query_lengths)]
@@ -109,7 +106,7 @@ class _Best:
         self._scores = np.full((queries, k), -np.inf, np.float32)
         self._rows = np.full((queries, k), -1, np.int64)
 
-    def take(self, queries: Ints, score: Floats, numbers: Ints) -> None:
+    def take(self, queries: Ints, score: FloatArray, numbers: Ints) -> None:
         """Add the scores of a block for some queries."""
         # Only scores that are better than the worst one held are examined, which are few in later blocks: partitioning
         # the complete block takes five times as long.
@@ -132,7 +129,7 @@ class _Best:
         scores[query, within] = score[query, column]
         self._join(queries, scores, numbers[chosen])
 
-    def _join(self, queries: Ints, scores: Floats, rows: Ints) -> None:
+    def _join(self, queries: Ints, scores: FloatArray, rows: Ints) -> None:
         k = self._scores.shape[1]
         joined = np.concatenate([self._scores[queries], scores], axis=1)
         rows = np.concatenate([self._rows[queries], rows], axis=1)

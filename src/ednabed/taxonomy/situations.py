@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Floats, Ints
 from ednabed.errors import UsageError
 from ednabed.sequences.lineage import RANKS
 from ednabed.taxonomy.draws import COPY, RECORD
@@ -38,9 +38,6 @@ MIN_KNOWN, MAX_KNOWN = 0.05, 0.95
 _MAX_STEPS = 2_000
 _TOLERANCE = 1e-5
 _MIN_PROBABILITY = 1e-9
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

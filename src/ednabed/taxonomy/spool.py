@@ -7,13 +7,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 import numpy as np
 
-from ednabed.models.base import FloatArray
-from ednabed.search.divergence import Codes
+from ednabed.base.arrays import FloatArray
+from ednabed.base.bases import Codes
 from ednabed.search.queries import Query
 
 
@@ -32,9 +31,7 @@ class Spool:
         """Return itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Remove the files."""
         for file in (self._queries, self._vectors, self._bases):
             file.close()

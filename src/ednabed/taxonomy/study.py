@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ednabed.base.arrays import Floats, Ints
 from ednabed.reference.collection import Collection
 from ednabed.sequences.lineage import RANKS
 from ednabed.sequences.taxon_ids import taxon_id, taxon_id_columns
+from ednabed.store.assignment import Assignment, ByRank, Status
 from ednabed.taxonomy.absence import q_values
 from ednabed.taxonomy.assign import (
     IDENTITIES,
@@ -22,12 +24,10 @@ from ednabed.taxonomy.assign import (
     min_absence,
     raised_by_deeper,
 )
-from ednabed.taxonomy.assignment import Assignment, ByRank, Status
 from ednabed.taxonomy.bins import conflicts
 from ednabed.taxonomy.calibration import Calibration, Group
-from ednabed.taxonomy.evidence import Floats, Ints
 from ednabed.taxonomy.findings import Findings, join_findings
-from ednabed.taxonomy.labels import Labels
+from ednabed.taxonomy.labels import RowLabels
 from ednabed.taxonomy.outlook import Outlook
 from ednabed.taxonomy.situations import Shares, estimate, with_known
 
@@ -60,7 +60,7 @@ class Study:
         self,
         found: Sequence[Findings],
         collection: Collection,
-        labels: Labels,
+        labels: RowLabels,
         calibration: Calibration | None,
         criteria: Criteria,
         align: bool,
@@ -223,7 +223,7 @@ class Study:
 
 
 def nearest_ids(
-    collection: Collection, labels: Labels, rows: Ints, lineages: Ints
+    collection: Collection, labels: RowLabels, rows: Ints, lineages: Ints
 ) -> tuple[list[str | None], list[str | None]]:
     """Return the id and the taxon id of one record of each row that has the lineage.
 

@@ -18,15 +18,16 @@ from queue import Empty, Full, Queue
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
+from ednabed.base.files import fsync_file
 from ednabed.base.library_writes import library_writes
 from ednabed.base.sealed import json_sha256
 from ednabed.base.stored_json import parse_json, require
 from ednabed.engine.progress import progress_bar
 from ednabed.errors import StoreError
-from ednabed.models.barcode.files import digest
-from ednabed.store.files import fsync_file
-from ednabed.training.networks import Network
+from ednabed.models.barcode.files import arrays_digest
+from ednabed.training.networks import TrainableNetwork
 from ednabed.training.objective import losses
 from ednabed.training.records import QUESTIONS
 from ednabed.training.sampling import Batch, Sampler
@@ -39,7 +40,7 @@ _QUEUED_BATCHES = 4
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """The training schedule.
 
     Attributes:
@@ -64,9 +65,9 @@ class Plan:
 
 
 def train(
-    network: Network,
+    network: TrainableNetwork,
     sampler: Sampler,
-    plan: Plan,
+    plan: Schedule,
     folder: Path,
     key: str,
     validate: Callable[[], dict[str, float]],
@@ -78,7 +79,7 @@ def train(
     Args:
         network: The network, on the device on which it is to be trained.
         sampler: Draws batches by number.
-        plan: See ``Plan``.
+        plan: See ``Schedule``.
         folder: Work folder for the state; created if it does not exist.
         key: Identifies the data and settings; a state with another key is refused.
         validate: Called at every point of the curves; returns figures for them.
@@ -132,7 +133,9 @@ def train(
 
 
 @contextmanager
-def _prefetched(network: Network, sampler: Sampler, first: int, last: int) -> Iterator[Iterator[tuple[Batch, Any]]]:
+def _prefetched(
+    network: TrainableNetwork, sampler: Sampler, first: int, last: int
+) -> Iterator[Iterator[tuple[Batch, Any]]]:
     """Prepare batches in order in a thread, up to ``_QUEUED_BATCHES`` in advance."""
     queue: Queue[tuple[Batch, Any] | BaseException | None] = Queue(_QUEUED_BATCHES)
     stopped = threading.Event()
@@ -178,7 +181,7 @@ def _prefetched(network: Network, sampler: Sampler, first: int, last: int) -> It
 
 
 def _save(
-    network: Network,
+    network: TrainableNetwork,
     optimiser: torch.optim.Optimizer,
     path: Path,
     key: str,
@@ -202,13 +205,11 @@ def _save(
 
 
 def _resume(
-    network: Network, optimiser: torch.optim.Optimizer, path: Path, key: str
+    network: TrainableNetwork, optimiser: torch.optim.Optimizer, path: Path, key: str
 ) -> tuple[int, list[dict[str, float]], torch.Tensor]:
     """Restore network and optimiser from the saved state; return its step, its curves and the losses summed since."""
     if not path.exists():
         return 0, [], torch.zeros(len(QUESTIONS))
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -237,4 +238,4 @@ def _resume(
 
 def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
     """Return the SHA-256 of the state's tensors and metadata."""
-    return json_sha256([digest({name: tensor.numpy() for name, tensor in tensors.items()}), dict(metadata)])
+    return json_sha256([arrays_digest({name: tensor.numpy() for name, tensor in tensors.items()}), dict(metadata)])

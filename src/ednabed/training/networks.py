@@ -15,22 +15,23 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from ednabed.base.arrays import FloatArray
+from ednabed.base.bases import Codes, decode
 from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
 from ednabed.models.barcode.config import BarcodeConfig, EncoderInput
 from ednabed.models.barcode.encoder import BarcodeEncoder, MappedEncoder
-from ednabed.models.barcode.files import BIAS, MAP, digest, quantise, table_of
+from ednabed.models.barcode.files import BIAS, MAP, arrays_digest, quantise, table_of
 from ednabed.models.barcode.kmers import SpacedKmers
-from ednabed.models.base import Embedder, Encoder, FloatArray
-from ednabed.search.divergence import Codes, decode
+from ednabed.models.base import Embedder, Encoder
 
 
-class Network(torch.nn.Module):
+class TrainableNetwork(torch.nn.Module):
     """The interface that ``loop`` trains."""
 
     @abstractmethod
     def prepare(self, views: Sequence[Codes]) -> Any:
-        """Turn views (base codes as from ``divergence.encode``) into the input of ``forward``."""
+        """Turn views (base codes as from ``bases.encode``) into the input of ``forward``."""
 
     @abstractmethod
     def forward(self, prepared: Any) -> torch.Tensor:
@@ -49,7 +50,7 @@ class Network(torch.nn.Module):
         """Return the encoder that a model folder with these weights would give."""
 
 
-class KmerNetwork(Network):
+class KmerNetwork(TrainableNetwork):
     """A learned vector for each canonical k-mer; the vector of a sequence is their normalised sum.
 
     It starts as a random projection of k-mer counts, so its nearest neighbours are those of k-mers from the first step.
@@ -91,10 +92,10 @@ class KmerNetwork(Network):
     def encoder(self, name: str) -> Encoder:
         """Return the encoder of the table as written."""
         arrays = self.arrays()
-        return BarcodeEncoder(self.config(""), table_of(arrays), name=name, weights=digest(arrays))
+        return BarcodeEncoder(self.config(""), table_of(arrays), name=name, weights=arrays_digest(arrays))
 
 
-class MapNetwork(Network):
+class MapNetwork(TrainableNetwork):
     """A learned linear map of another encoder's normalised vectors; the encoder itself stays unchanged.
 
     Args:
@@ -150,4 +151,4 @@ class MapNetwork(Network):
         """Return the encoder below with the map on top."""
         arrays = self.arrays()
         base = self._engine.embedder.encoder
-        return MappedEncoder(base, self.config(""), arrays[MAP], arrays[BIAS], name=name, weights=digest(arrays))
+        return MappedEncoder(base, self.config(""), arrays[MAP], arrays[BIAS], name=name, weights=arrays_digest(arrays))

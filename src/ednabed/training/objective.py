@@ -25,7 +25,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from ednabed.training.records import Ints
+from ednabed.base.arrays import Ints
 
 
 def losses(

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Ints
+from ednabed.base.bases import Codes, encode
+from ednabed.base.files import sha256_file
 from ednabed.errors import InputError, UsageError
 from ednabed.evaluate.splits import Labelled
-from ednabed.search.divergence import Codes, encode
 from ednabed.sequences import Labels, normalise, open_records
 from ednabed.sequences.lineage import RANKS, split_lineage
-from ednabed.store.files import sha256_file
 from ednabed.taxonomy.taxa import Taxa, Taxon
 
-Ints = npt.NDArray[np.int64]
 TAUGHT_RANKS = ("species", "genus", "family")
 """Ranks whose names are taught."""
 QUESTIONS = ("record", *TAUGHT_RANKS)
@@ -29,7 +28,7 @@ log = logging.getLogger("ednabed")
 
 
 @dataclass(frozen=True)
-class Input:
+class TrainingInput:
     """A file that was read.
 
     Attributes:
@@ -51,7 +50,7 @@ class Input:
 
 def read_labelled(
     paths: Sequence[Path], labels: Labels | None = None, *, min_length: int = 100
-) -> tuple[list[Labelled], list[Input]]:
+) -> tuple[list[Labelled], list[TrainingInput]]:
     """Read the labelled records of files; the same sequence with the same lineage and marker counts once.
 
     The marker is read from the column ``marker``; without it, all records of a file belong to one marker.
@@ -95,7 +94,7 @@ def read_labelled(
                         found.append(Labelled(name, sequence, split_lineage(lineage), str(marker or "") or file_name))
             for note in batches.notes:
                 log.warning("%s", note)
-        inputs.append(Input(path.name, sha256_file(path), records, taken, rejected, unlabelled))
+        inputs.append(TrainingInput(path.name, sha256_file(path), records, taken, rejected, unlabelled))
     if not found:
         rejected, unlabelled, records = (
             sum(getattr(one, name) for one in inputs) for name in ("rejected", "unlabelled", "records")
@@ -113,7 +112,7 @@ class Pool:
 
     Attributes:
         marker: Name of the marker.
-        codes: Bases of each record as codes (``divergence.encode``).
+        codes: Bases of each record as codes (``bases.encode``).
         taxa: By rank of ``TAUGHT_RANKS``, the number of each record's taxon, -1 if it has no name; int64, shape (n,).
         families: Record numbers nested by family, genus and species; a record without a name forms its own taxon.
     """

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from ednabed.search.divergence import Codes
-from ednabed.training.records import TAUGHT_RANKS, Ints, Pool
+from ednabed.base.arrays import Floats, Ints
+from ednabed.base.bases import Codes
+from ednabed.training.records import TAUGHT_RANKS, Pool
 from ednabed.training.views import Alterations, view
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Sampler:
         rows = np.array(chosen + chosen, np.int64)
         return Batch(views, rows, {rank: pool.taxa[rank][rows] for rank in TAUGHT_RANKS})
 
-    def _records(self, pool: Pool, families: npt.NDArray[np.float64], rng: np.random.Generator) -> list[int]:
+    def _records(self, pool: Pool, families: Floats, rng: np.random.Generator) -> list[int]:
         n_records = self._size // 2
         chosen: dict[int, None] = {}
         # A small pool may contain fewer records.

@@ -7,29 +7,36 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ednabed import __version__
+import numpy as np
+
+from ednabed.base.atomic import in_progress, sweep
+from ednabed.base.files import check_parents, fsync_file, sha256_file
 from ednabed.base.library_writes import library_writes
+from ednabed.base.locks import exclusive
+from ednabed.base.sealed import json_sha256, to_json
+from ednabed.base.times import utc_now
+from ednabed.base.version import __version__
+from ednabed.engine.device import choose_device
+from ednabed.engine.open import open_embedder
 from ednabed.errors import StoreError, UsageError
 from ednabed.extras import import_extra
 from ednabed.models.barcode.config import REPORT_SEAL, TRAINING_REPORT
-from ednabed.models.barcode.files import digest
+from ednabed.models.barcode.encoder import BarcodeEncoder
+from ednabed.models.barcode.files import WEIGHTS, arrays_digest, write_arrays
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.load import load_encoder, resolve
 from ednabed.models.spec import Policy
 from ednabed.sequences.labels import read_labels
-from ednabed.store.files import check_parents, exclusive, fsync_file, json_sha256, sha256_file, to_json
-from ednabed.store.temporary import in_progress, sweep
 from ednabed.training.records import QUESTIONS, pools, read_labelled
 from ednabed.training.sampling import Sampler
-from ednabed.training.validation import BASELINE, hold_out, judge, means, summarise
+from ednabed.training.validation import BASELINE, hold_out, means, measure_encoder, summarise
 from ednabed.training.views import Alterations
 
 if TYPE_CHECKING:
-    from ednabed.training.networks import Network
+    from ednabed.training.networks import TrainableNetwork
 
 PATTERNS = ("1111111", "110111011", "11011011")
 DIMENSION = 512
@@ -116,18 +123,9 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
     import_extra("torch", "train", "training")
     output = request.output
     work = output.with_name(f".{output.name}.training")
-    if output.exists():
-        if work.is_dir():
-            # A command was killed after it wrote the model and before it removed the work folder.
-            report = _finished_report(request, output)
-            _remove_finished_work(output, work)
-            if report is not None:
-                return report
-        raise UsageError(f"{output} exists; give a new folder for the model")
-    if output.name == BASELINE:
-        raise UsageError(
-            f"{output}: {BASELINE} is the name of the baseline with which models are compared; choose another name"
-        )
+    report = _existing(request, work)
+    if report is not None:
+        return report
     check_parents(output)
     started = time.monotonic()
     labels = None if request.labels is None else read_labels(request.labels)
@@ -135,18 +133,18 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
     held_out = hold_out(records, request.validation, request.seed)
     training = [record for one in held_out for record in one.split.training]
 
-    from ednabed.training.loop import Plan, train
+    from ednabed.training.loop import Schedule, train
 
     network, device, start = _network(request)
     report_every = max(1, request.steps // 20)
-    plan = Plan(request.steps, request.rate, request.temperature, request.weights, report_every=report_every)
+    plan = Schedule(request.steps, request.rate, request.temperature, request.weights, report_every=report_every)
     labels_sha256 = None if request.labels is None else sha256_file(request.labels)
     key = json_sha256(
         {
             "settings": request.settings(),
             "data": [one.sha256 for one in inputs],
             "labels": labels_sha256,
-            "start": [network.config("").to_dict(), digest(network.arrays())],
+            "start": [network.config("").to_dict(), arrays_digest(network.arrays())],
         }
     )
     with _locked_work_folder(work):
@@ -157,15 +155,18 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         sample = [one.sample(_REFERENCES, _QUERIES, request.seed) for one in held_out]
 
         def validate() -> dict[str, float]:
-            return means(judge(network.encoder("in training"), sample))
+            return means(measure_encoder(network.encoder("in training"), sample))
 
         curves = train(network, sampler, plan, work, key, validate, show_progress=show_progress)
         encoder = network.encoder(output.name)
-        validated = {output.name: judge(encoder, held_out), BASELINE: judge(load_encoder(BASELINE), held_out)}
+        validated = {
+            output.name: measure_encoder(encoder, held_out),
+            BASELINE: measure_encoder(load_encoder(BASELINE), held_out),
+        }
         if start is not None:
-            validated[f"{start.name}, the start"] = judge(start, held_out)
+            validated[f"{start.name}, the start"] = measure_encoder(start, held_out)
         report = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": utc_now(),
             "software": _software(),
             "fingerprint": Embedder.from_encoder(encoder, Policy()).spec.fingerprint,
             "weights": encoder.weights,
@@ -182,6 +183,27 @@ def train_model(request: TrainRequest, *, show_progress: bool | None = None) -> 
         report = _write(output, network, request.licence, report)
         _clear(work)
     return report
+
+
+def _existing(request: TrainRequest, work: Path) -> dict[str, Any] | None:
+    """Return the report of a training that was killed after it wrote the model, and remove its work folder.
+
+    Raises:
+        UsageError: The folder exists for another reason, or its name is that of the baseline.
+    """
+    output = request.output
+    if output.exists():
+        if work.is_dir():
+            report = _finished_report(request, output)
+            _remove_finished_work(output, work)
+            if report is not None:
+                return report
+        raise UsageError(f"{output} exists; give a new folder for the model")
+    if output.name == BASELINE:
+        raise UsageError(
+            f"{output}: {BASELINE} is the name of the baseline with which models are compared; choose another name"
+        )
+    return None
 
 
 def _finished_report(request: TrainRequest, output: Path) -> dict[str, Any] | None:
@@ -224,18 +246,15 @@ def _remove_finished_work(output: Path, work: Path) -> None:
     sweep(output.parent, output.name)
 
 
-def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
+def _network(request: TrainRequest) -> tuple[TrainableNetwork, str, Encoder | None]:
     """Return the initial network on its device, the name of the device, and the encoder that ``init`` names."""
-    from ednabed.engine.device import choose_device
-    from ednabed.engine.open import open_embedder
-    from ednabed.models.barcode.encoder import BarcodeEncoder
     from ednabed.training.networks import KmerNetwork, MapNetwork
 
     dimension = request.dimension or DIMENSION
     device = choose_device(request.use_gpu, "fp32").name
     encoder: Encoder | None = None
     if request.init is None:
-        network: Network = KmerNetwork(request.patterns, dimension, request.seed)
+        network: TrainableNetwork = KmerNetwork(request.patterns, dimension, request.seed)
     else:
         embedder = open_embedder(request.init, use_gpu=request.use_gpu)
         encoder = embedder.encoder
@@ -254,16 +273,13 @@ def _network(request: TrainRequest) -> tuple[Network, str, Encoder | None]:
 
 
 def _software() -> dict[str, str]:
-    import numpy as np
     import torch
 
     return {"ednabed": __version__, "torch": torch.__version__, "numpy": np.__version__}
 
 
-def _write(output: Path, network: Network, licence: str, report: dict[str, Any]) -> dict[str, Any]:
+def _write(output: Path, network: TrainableNetwork, licence: str, report: dict[str, Any]) -> dict[str, Any]:
     """Write the model folder under a temporary name and rename it; return the report as written."""
-    from ednabed.models.barcode.files import WEIGHTS, write_arrays
-
     with in_progress(output) as temporary:
         temporary.mkdir()
         with library_writes(temporary / WEIGHTS):

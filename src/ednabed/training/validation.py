@@ -10,8 +10,8 @@ import numpy as np
 
 from ednabed.engine.embed import Engine
 from ednabed.errors import InputError
-from ednabed.evaluate.neighbours import QUESTIONS, Figures, nearest_names
-from ednabed.evaluate.splits import GROUPS, Labelled, Query, Split, split
+from ednabed.evaluate.splits import GROUPS, Labelled, LabelledQuery, Split, split
+from ednabed.evaluate.vector_quality import QUESTIONS, Figures, nearest_names
 from ednabed.models.base import Embedder, Encoder
 from ednabed.models.spec import Policy
 from ednabed.sequences.lineage import RANKS
@@ -43,7 +43,7 @@ class HeldOut:
             seed: Seed of the draw.
         """
         rng = np.random.default_rng(seed)
-        chosen: list[Query] = []
+        chosen: list[LabelledQuery] = []
         for group in GROUPS:
             in_group = [query for query in self.split.queries if query.group == group]
             chosen += [in_group[i] for i in np.sort(rng.permutation(len(in_group))[:queries])]
@@ -89,7 +89,9 @@ def hold_out(records: Sequence[Labelled], queries: int, seed: int) -> list[HeldO
     return held_out
 
 
-def judge(encoder: Encoder, held_out: Iterable[HeldOut], policy: Policy | None = None) -> dict[str, dict[str, Figures]]:
+def measure_encoder(
+    encoder: Encoder, held_out: Iterable[HeldOut], policy: Policy | None = None
+) -> dict[str, dict[str, Figures]]:
     """Return the figures of ``nearest_names`` by marker and crop (``whole``, ``150``)."""
     engine = Engine(Embedder.from_encoder(encoder, policy or Policy()))
     found = {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ednabed.search.divergence import Codes, reverse_complement_codes
+from ednabed.base.bases import Codes, reverse_complement_codes
 
 _N = 4
 
@@ -45,7 +45,7 @@ MAX_SUBSTITUTION_RATE = 0.15
 
 
 def view(codes: Codes, alterations: Alterations, rng: np.random.Generator, *, whole: bool = False) -> Codes:
-    """Return an altered copy of a sequence (base codes as from ``divergence.encode``); ``whole`` means uncropped."""
+    """Return an altered copy of a sequence (base codes as from ``bases.encode``); ``whole`` means uncropped."""
     a = alterations
     crop, alter, run, strand = rng.random(4)
     if not whole and crop < a.crops and len(codes) > a.shortest:

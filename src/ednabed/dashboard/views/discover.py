@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from ednabed.api.results import read_candidates, read_members, read_representatives
+from ednabed.base.arrays import FloatArray
 from ednabed.dashboard.inputs import choose_inputs
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.mapping import Mapped, draw_map, map_of
@@ -20,14 +20,14 @@ from ednabed.dashboard.parts import (
     jobs_of,
     reference_at,
     show_started,
+    show_table,
     shown_errors,
-    table,
 )
-from ednabed.dashboard.plots import text
-from ednabed.dashboard.texts import arrows, plain
+from ednabed.dashboard.plots import figure_text
+from ednabed.dashboard.results import read_candidates, read_members, read_representatives
+from ednabed.dashboard.texts import arrows, literal
 from ednabed.export.discovery import FILES
 from ednabed.export.spreadsheet import for_spreadsheets
-from ednabed.models.base import FloatArray
 
 KIND = "discover"
 RESULTS = "discovery"
@@ -73,7 +73,7 @@ def _results(job: Job) -> None:
     middle.metric("Candidate taxa", f"{len(taxa):,}")
     right.metric("Reads in the groups", f"{sum(int(group['reads']) for group in candidates):,}")
     st.caption(
-        plain(f"Compared with the reference {job.about.get('reference')}. ")
+        literal(f"Compared with the reference {job.about.get('reference')}. ")
         + "A group is a *candidate* if its genus, or a broader taxon, is not in the reference; if only its species is "
         "absent, it may be a described one. Each card shows how much of the taxon above the reference has."
     )
@@ -112,24 +112,26 @@ def _cards(candidates: list[dict[str, str]], folder: Path) -> None:
 def _card(group: dict[str, str], bases: str) -> None:
     within = arrows(group["lineage"]) or "no named taxon"
     claim = f"{group['novel_rank']} not in the reference, within {within}"
-    st.markdown(f"**{plain(group['id'])}**{' (candidate)' if group['candidate'] == 'yes' else ''}: {plain(claim)}")
+    st.markdown(f"**{literal(group['id'])}**{' (candidate)' if group['candidate'] == 'yes' else ''}: {literal(claim)}")
     p, q = float(group["p"]), float(group["q"])
-    st.markdown(plain(f"p {p:.3g}, q {q:.3g} (of the {group['novel_rank']})"))
+    st.markdown(literal(f"p {p:.3g}, q {q:.3g} (of the {group['novel_rank']})"))
     if group["parent"]:
         genera, species, known = (int(group[f"parent_{what}"]) for what in ("genera", "species", "sequences"))
         st.markdown(
-            plain(f"The reference has {genera:,} genera, {species:,} species, {known:,} sequences of {group['parent']}")
+            literal(
+                f"The reference has {genera:,} genera, {species:,} species, {known:,} sequences of {group['parent']}"
+            )
         )
     sequences, reads, samples = (int(group[name] or 0) for name in ("sequences", "reads", "samples"))
     size = f"{reads:,} reads, {sequences:,} distinct sequences"
-    st.markdown(plain(size + (f", in {samples:,} samples" if samples else "")))
+    st.markdown(literal(size + (f", in {samples:,} samples" if samples else "")))
     identity = f"{float(group['identity']):.1f} % identical" if group["identity"] else "not aligned"
     nearest = arrows(group["nearest_lineage"]) or "nothing"
-    st.markdown(f"Nearest named: {plain(nearest)} ({plain(group['nearest_id'])}), {identity}")
+    st.markdown(f"Nearest named: {literal(nearest)} ({literal(group['nearest_id'])}), {identity}")
     if group["warnings"]:
-        st.warning(plain(group["warnings"]))
+        st.warning(literal(group["warnings"]))
     if group["sample_reads"]:
-        st.caption(plain("Reads by sample: " + group["sample_reads"].replace(";", ", ").replace("=", " ")))
+        st.caption(literal("Reads by sample: " + group["sample_reads"].replace(";", ", ").replace("=", " ")))
     with st.expander("Representative"):
         st.code(f">{group['representative']}\n{bases}", language=None, wrap_lines=True)
 
@@ -148,7 +150,7 @@ def _table(candidates: list[dict[str, str]], folder: Path) -> None:
         else [group[name] for group in candidates]
         for name in shown
     }
-    table(columns, key="discover_table")
+    show_table(columns, key="discover_table")
     for column, name in zip(st.columns(len(FILES)), FILES, strict=True):
         path = folder / name
         column.download_button(
@@ -168,9 +170,9 @@ def _map(job: Job, candidates: list[dict[str, str]], folder: Path) -> None:
     placed = candidates[:MAX_PLACED]
     positions = _positions(found.key, str(folder), len(placed), found)
     hover_texts = [
-        f"<b>{text(group['id'])}</b>, {int(group['reads']):,} reads<br>"
-        f"{text(group['novel_rank'])} not in the reference<br>"
-        f"nearest: {text(arrows(group['nearest_lineage']))}, {text(group['identity'])} %"
+        f"<b>{figure_text(group['id'])}</b>, {int(group['reads']):,} reads<br>"
+        f"{figure_text(group['novel_rank'])} not in the reference<br>"
+        f"nearest: {figure_text(arrows(group['nearest_lineage']))}, {figure_text(group['identity'])} %"
         for group in placed
     ]
     draw_map(found, key="discover_map", marked=(positions, hover_texts, "groups not in the reference"))

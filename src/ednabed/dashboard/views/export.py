@@ -8,15 +8,16 @@ from pathlib import Path
 
 import streamlit as st
 
-from ednabed.api.exports import FORMATS, WITH_NAMES
-from ednabed.api.names import NONE
-from ednabed.api.status import ReferenceState, RunState
+from ednabed.base.files import folder_bytes
+from ednabed.base.text import human_bytes
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.parts import job_panel, jobs, jobs_of, show_started
-from ednabed.dashboard.texts import plain
+from ednabed.dashboard.status import ReferenceState, RunState
+from ednabed.dashboard.texts import literal
 from ednabed.dashboard.views.identify import ASSIGNMENTS
 from ednabed.dashboard.views.identify import KIND as IDENTIFY
-from ednabed.store.files import human_bytes
+from ednabed.workflows.exports import FORMATS, WITH_NAMES
+from ednabed.workflows.names import NONE
 
 KIND = "export"
 _NEWEST, _RECORDS_ONLY = "newest assignments of each run", "names of the records only"
@@ -61,14 +62,14 @@ def _download(job: Job) -> None:
     if found is None:
         st.info("The result of this export has been removed.")
         return
-    size = sum(path.stat().st_size for path in ([found] if found.is_file() else found.rglob("*")))
+    size = found.stat().st_size if found.is_file() else folder_bytes(found)
     if size > _MAX_DOWNLOAD:
         st.info(f"The result has {human_bytes(size)}, too much for a browser; copy it from here:")
         st.code(str(found), language=None, wrap_lines=True)
         return
     name = found.name if found.is_file() else f"{found.name}.zip"
     st.download_button(
-        f"Download {plain(name)}",
+        f"Download {literal(name)}",
         lambda: _bytes(found),
         name,
         on_click="ignore",

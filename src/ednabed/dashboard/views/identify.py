@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from ednabed.api.results import UNNAMED, SampleReads, read_assignments, read_sample_table
 from ednabed.dashboard.inputs import choose_inputs
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.parts import (
@@ -22,15 +21,16 @@ from ednabed.dashboard.parts import (
     jobs,
     jobs_of,
     show_started,
+    show_table,
     shown_errors,
-    table,
 )
 from ednabed.dashboard.plots import MAX_GROUPS, composition, lines, others
-from ednabed.dashboard.texts import arrows, deepest, plain
+from ednabed.dashboard.results import UNNAMED, SampleReads, read_assignments, read_sample_table
+from ednabed.dashboard.texts import arrows, deepest_name, literal
 from ednabed.export.assignments import converted
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.sequences.lineage import RANKS
-from ednabed.store.assignments import STATUSES
+from ednabed.store.assignment import STATUSES
 from ednabed.taxonomy.diversity import Diversity, diversity, rarefaction_curve
 
 KIND = "identify"
@@ -85,7 +85,7 @@ def _begin() -> None:
 def _results(job: Job) -> None:
     folder = job.folder / "results"
     found = _assignments(str(folder / ASSIGNMENTS))
-    st.caption(plain(f"Compared with the reference {job.about.get('reference')}."))
+    st.caption(literal(f"Compared with the reference {job.about.get('reference')}."))
     counts = {row["values"]: row["counts"] for row in pc.value_counts(found.column("status")).to_pylist()}
     numbers = {"Queries": found.num_rows} | {_status_text(name).capitalize(): counts.get(name, 0) for name in STATUSES}
     for column, (name, value) in zip(st.columns(len(numbers)), numbers.items(), strict=True):
@@ -112,7 +112,7 @@ def _names(found: pa.Table, folder: Path) -> None:
     st.caption(f"{kept.num_rows:,} of {found.num_rows:,} queries" + (
         f"; the table shows the first {_MAX_ROWS:,}" if kept.num_rows > _MAX_ROWS else ""))  # fmt: skip
     shown = kept.slice(0, _MAX_ROWS)
-    table(columns_of(shown), key="identify_table")
+    show_table(columns_of(shown), key="identify_table")
     st.caption(
         "Guess: the best guess below the name given, withheld because equally near sequences disagree (tie), or "
         "because its confidence, identity or coverage is too low. Not in reference: the broadest rank whose taxon the "
@@ -139,7 +139,7 @@ def columns_of(found: pa.Table) -> dict[str, list[Any]]:
         "id": found.column("id").to_pylist(),
         "status": [_status_text(value) for value in found.column("status").to_pylist()],
         "rank": [value or "" for value in found.column("rank").to_pylist()],
-        "name": [deepest(value) for value in found.column("lineage").to_pylist()],
+        "name": [deepest_name(value) for value in found.column("lineage").to_pylist()],
         "confidence": _round(found.column("confidence"), 3),
         "guess": [name for name, _ in guesses],
         "guess confidence": [None if confidence is None else round(confidence, 3) for _, confidence in guesses],
@@ -167,7 +167,7 @@ def _status_text(status: str) -> str:
     return status.replace("_", " ")
 
 
-def filtered(found: pa.Table, rank: str | None, minimum: float, status: list[str], part: str) -> pa.Table:
+def filtered(found: pa.Table, rank: str | None, minimum: float, status: Sequence[str], part: str) -> pa.Table:
     """Return the queries that match all criteria.
 
     Args:
@@ -260,7 +260,7 @@ def _samples(folder: Path) -> None:
     )
     result, curves = _diversity(str(folder / TAXA), rank, depth)
     all_reads = found.reads.sum(axis=0)
-    table(
+    show_table(
         {
             "sample": found.samples,
             "reads": all_reads.tolist(),

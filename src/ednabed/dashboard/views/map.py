@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from ednabed.api.exports import FORMATS, WITH_NAMES, export_records
-from ednabed.api.names import NONE, find_assignments
 from ednabed.dashboard.job import Job
 from ednabed.dashboard.mapping import MAX_ALL_POINTS, MAX_POINTS, Mapped, chosen_rows, draw_map, map_of, map_of_runs
-from ednabed.dashboard.parts import choose_reference, file_bytes, jobs_of, shown_errors, sound_runs, table
+from ednabed.dashboard.parts import choose_reference, file_bytes, jobs_of, show_table, shown_errors, sound_runs
 from ednabed.dashboard.settings import settings
-from ednabed.dashboard.texts import plain
+from ednabed.dashboard.texts import literal
 from ednabed.dashboard.views.discover import KIND as DISCOVER
 from ednabed.dashboard.views.discover import members_of
 from ednabed.reference.parts import keys_of
 from ednabed.sequences.lineage import RANKS
+from ednabed.workflows.exports import FORMATS, WITH_NAMES, export_records
+from ednabed.workflows.names import NONE, find_assignments
 
 _REFERENCE, _RUNS = "a reference", "individual runs"
 _NAMES: Mapping[str, str | None] = {"newest assignments of each run": None, "names of the records only": NONE}
@@ -127,7 +127,7 @@ def _legend(found: Mapped, drawn: int, matching: int) -> None:
         "is always the same."
     )  # fmt: skip
     st.caption(
-        plain(f"{found.map.method}, laid out {found.map.created[:10]}. {found.map.rule}")
+        literal(f"{found.map.method}, laid out {found.map.created[:10]}. {found.map.rule}")
         + sampled
         + " Sequences that are near each other on the map mostly have similar vectors; large distances mean little. "
         "Draw a lasso or a box around points to list and export them; double-click to clear the selection."
@@ -141,7 +141,7 @@ def _picked(found: Mapped, rows: npt.NDArray[np.int64]) -> None:
     st.header(f"{len(rows):,} sequences selected")
     shown = rows[:_MAX_LISTED]
     lineages = [facts.lineages[number] if number >= 0 else ("",) * 7 for number in facts.lineage[shown].tolist()]
-    table(
+    show_table(
         {
             "id": found.ids[shown].tolist(),
             **{rank: [lineage[level] for lineage in lineages] for level, rank in enumerate(RANKS)},

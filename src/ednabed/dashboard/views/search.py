@@ -9,26 +9,28 @@ from typing import Any
 
 import streamlit as st
 
-from ednabed.api.places import SampleLocation, sample_locations
 from ednabed.dashboard.parts import (
+    cached_reference,
     choose_reference,
     count_records,
     file_bytes,
     keep_uploads,
-    manager,
-    open_reference,
+    searcher,
+    show_table,
     shown_errors,
-    table,
 )
+from ednabed.dashboard.places import SampleLocation, sample_locations
 from ednabed.dashboard.plots import world
-from ednabed.dashboard.texts import arrows, deepest, plain
+from ednabed.dashboard.texts import arrows, deepest_name, literal
 from ednabed.errors import UsageError
 from ednabed.export.spreadsheet import for_spreadsheets
 from ednabed.search.alignment_text import alignment_text
+from ednabed.search.hit import Hit
 from ednabed.search.hits import SearchOptions
 from ednabed.search.output import HitWriter
 from ednabed.search.queries import Query
 from ednabed.sequences.columns import find_coordinates
+from ednabed.workflows.search import Answer, QueryInput
 
 MAX_QUERIES = 200
 """Maximum number of queries of a file that the page shows; 'ednabed search' takes any number."""
@@ -39,7 +41,7 @@ MAX_RECORDS = 1_000
 # White space, and the numbers next to the bases in GenBank records.
 _NOT_BASES = re.compile(r"[\s\d]+")
 _LOW_COVERAGE = 20.0
-Answers = list[tuple[Query, list[dict[str, Any]]]]
+Answers = list[Answer]
 
 
 def show() -> None:
@@ -57,7 +59,7 @@ def show() -> None:
     if st.button("Search", type="primary"):
         st.session_state.pop("search_answers", None)
         with shown_errors(), st.spinner("Searching …"):
-            reference = open_reference(state)
+            reference = cached_reference(state)
             coordinates = find_coordinates(reference.record_schema.names) or ()
             options = SearchOptions(
                 k=hits, occurrences=True, max_records=MAX_RECORDS, align=True, sequences=True, columns=coordinates
@@ -77,7 +79,8 @@ def _answers(address: str, pasted: str, upload: Any, options: SearchOptions) -> 
     if upload is not None and text:
         raise UsageError("there are both a pasted sequence and a file; remove one of them")
     if upload is None and not text.startswith((">", "@")):
-        _, found = manager().search(sequence=_NOT_BASES.sub("", text), reference=address, options=options)
+        query = QueryInput(sequence=_NOT_BASES.sub("", text))
+        _, found = searcher().search(query, reference=address, options=options)
         return list(found)
     answers: Answers = []
 
@@ -92,7 +95,7 @@ def _answers(address: str, pasted: str, upload: Any, options: SearchOptions) -> 
                 f"{name}: {options.k} hits per sequence need more than {MAX_HITS:,} alignments; choose fewer hits, or "
                 "use 'ednabed search --fasta FILE --align'"
             )
-        _, found = manager().search(files=paths, reference=address, options=options)
+        _, found = searcher().search(QueryInput(files=paths), reference=address, options=options)
         for answer in found:
             answers.append(answer)
             if len(answers) > MAX_QUERIES:
@@ -116,24 +119,24 @@ def _show(answers: Answers, coordinates: Sequence[str]) -> None:
         number = st.selectbox("Query", range(len(answers)), format_func=lambda i: names[i], key="search_query")
     query, hits = answers[number]
     if "rejected" in query.info:
-        st.error(plain(f"{query.info.get('id')} cannot be searched: {query.info['rejected']}"))
+        st.error(literal(f"{query.info.get('id')} cannot be searched: {query.info['rejected']}"))
         return
     sequences = _first_records(hits)
     st.header(f"{len(sequences)} nearest sequences")
     if not sequences:
         st.info("No hit was found.")
         return
-    shown = table(
+    shown = show_table(
         {
-            "rank": [hit["rank"] for hit in sequences],
+            "rank": [hit.rank for hit in sequences],
             "identity %": [_aligned(hit, "identity") for hit in sequences],
             "coverage %": [_aligned(hit, "query_coverage") for hit in sequences],
-            "similarity": [round(hit["similarity"], 4) for hit in sequences],
-            "name": [deepest(hit["lineage"]) for hit in sequences],
-            "id": [hit["id"] for hit in sequences],
-            "records": [hit["occurrences"] for hit in sequences],
-            "datasets": [", ".join(hit["datasets"]) for hit in sequences],
-            "lineage": [arrows(hit["lineage"]) for hit in sequences],
+            "similarity": [round(hit.similarity, 4) for hit in sequences],
+            "name": [deepest_name(hit.lineage) for hit in sequences],
+            "id": [hit.id for hit in sequences],
+            "records": [hit.occurrences for hit in sequences],
+            "datasets": [", ".join(hit.datasets) for hit in sequences],
+            "lineage": [arrows(hit.lineage) for hit in sequences],
         },
         on_select="rerun",
         selection_mode="single-row",
@@ -145,30 +148,30 @@ def _show(answers: Answers, coordinates: Sequence[str]) -> None:
     hit = sequences[min(chosen, len(sequences) - 1)]
     left, right = st.columns([3, 2])
     with left, shown_errors():
-        st.header(f"Alignment with hit {hit['rank']}")
+        st.header(f"Alignment with hit {hit.rank}")
         st.caption("Select another row of the table to see its alignment.")
         _alignment(query, hit)
     with right, shown_errors():
         st.header("Where it was found")
-        _occurrences([record for record in hits if record["rank"] == hit["rank"]], coordinates)
+        _occurrences([record for record in hits if record.rank == hit.rank], coordinates)
 
 
-def _first_records(hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _first_records(hits: list[Hit]) -> list[Hit]:
     """Return the first record of each distinct sequence."""
-    first: dict[int, dict[str, Any]] = {}
+    first: dict[int, Hit] = {}
     for hit in hits:
-        first.setdefault(hit["rank"], hit)
+        first.setdefault(hit.rank, hit)
     return list(first.values())
 
 
-def _aligned(hit: dict[str, Any], name: str) -> float | None:
+def _aligned(hit: Hit, name: str) -> float | None:
     """Return a percentage of the alignment of a hit; None if there is no alignment."""
-    alignment = hit["alignment"]
-    return None if alignment is None else round(getattr(alignment, name), 1)
+    value = hit.value(name)
+    return None if value is None else round(value, 1)
 
 
-def _alignment(query: Query, hit: dict[str, Any]) -> None:
-    alignment, bases = hit["alignment"], hit["sequence"]
+def _alignment(query: Query, hit: Hit) -> None:
+    alignment, bases = hit.alignment, hit.sequence
     if alignment is None or bases is None or query.sequence is None:
         st.info("This hit has no alignment: nothing aligns, or its bases are unknown.")
         return
@@ -182,12 +185,12 @@ def _alignment(query: Query, hit: dict[str, Any]) -> None:
     st.code(alignment_text(query.sequence, bases, alignment, width=50), language=None)
 
 
-def _occurrences(records: list[dict[str, Any]], coordinates: Sequence[str]) -> None:
+def _occurrences(records: list[Hit], coordinates: Sequence[str]) -> None:
     reads: dict[tuple[str, str], int] = {}
     for record in records:
-        key = (record["dataset"], record["sample"] or "")
-        reads[key] = reads.get(key, 0) + (1 if record["abundance"] is None else int(record["abundance"]))
-    table(
+        key = (record.dataset or "", record.sample or "")
+        reads[key] = reads.get(key, 0) + record.reads
+    show_table(
         {
             "dataset": [dataset for dataset, _ in reads],
             "sample": [sample for _, sample in reads],
@@ -195,10 +198,10 @@ def _occurrences(records: list[dict[str, Any]], coordinates: Sequence[str]) -> N
         },
         height=min(320, 40 + 36 * len(reads)),
     )
-    if any(record["abundance"] is None for record in records):
+    if any(record.abundance is None for record in records):
         st.caption("A record without a number of reads counts as one.")
-    if records[0]["occurrences"] > len(records):
-        st.caption(f"Only the first {len(records):,} of {records[0]['occurrences']:,} records are shown.")
+    if records[0].occurrences > len(records):
+        st.caption(f"Only the first {len(records):,} of {records[0].occurrences:,} records are shown.")
     locations: list[SampleLocation] = sample_locations(records, coordinates)
     if not locations:
         st.caption(
@@ -212,10 +215,7 @@ def _occurrences(records: list[dict[str, Any]], coordinates: Sequence[str]) -> N
 
 def _downloads(answers: Answers) -> None:
     """Offer the files that 'ednabed search --align' writes for the same queries."""
-    plain_answers = [
-        (query, [{k: v for k, v in hit.items() if k not in ("sequence", "columns")} for hit in _first_records(hits)])
-        for query, hits in answers
-    ]
+    plain_answers = [(query, [hit.plain() for hit in _first_records(hits)]) for query, hits in answers]
 
     def written(name: str, kind: str) -> bytes:
         def write(path: Path) -> None:

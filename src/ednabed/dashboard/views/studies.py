@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
-from ednabed.api.inventory import folder_bytes
 from ednabed.api.manager import DataManager
-from ednabed.api.status import ReferenceState, RunState, reference_states, run_states, table_state, versions_fault
+from ednabed.base.files import check_name, folder_bytes
+from ednabed.base.text import human_bytes
 from ednabed.dashboard.parts import (
     ACTIVE,
     count_records,
@@ -24,21 +24,21 @@ from ednabed.dashboard.parts import (
     named_in_errors,
     records_text,
     show_started,
+    show_table,
     shown_errors,
-    table,
 )
 from ednabed.dashboard.settings import settings
-from ednabed.dashboard.texts import message, plain
+from ednabed.dashboard.status import ReferenceState, RunState, reference_states, run_states, table_state, versions_fault
+from ednabed.dashboard.texts import literal, message
 from ednabed.dashboard.views.export import show_export
 from ednabed.errors import UsageError
 from ednabed.models.catalog import DEFAULT_MODEL
 from ednabed.reference import layout
 from ednabed.sequences import read_labels, read_samples
 from ednabed.sequences.counts import find_counts, read_count_table
-from ednabed.store.files import check_name, human_bytes
-from ednabed.store.table import TableStatus
 from ednabed.store.version_file import Versions
 from ednabed.store.versions import auto_tag, register
+from ednabed.tables.status import TableStatus
 
 KIND = "studies"
 _NO_COUNTS = "The sequence files contain no counts"
@@ -90,12 +90,12 @@ def _numbers(runs: list[RunState], references: list[ReferenceState]) -> None:
     last.metric("Storage", human_bytes(_storage(str(settings().workspace))))
     broken = [run for run in runs if run.info.fault is not None]
     for run in broken[:10]:
-        st.error(f"**{plain(run.info.label)} is broken:** {message(str(run.info.fault))}")
+        st.error(f"**{literal(run.info.label)} is broken:** {message(str(run.info.fault))}")
     if len(broken) > 10:
         st.error(f"… and {len(broken) - 10:,} more runs are broken; the table shows which.")
     for reference in references:
         if reference.fault is not None:
-            st.error(f"**{plain(reference.address)} is broken:** {message(reference.fault)}")
+            st.error(f"**{literal(reference.address)} is broken:** {message(reference.fault)}")
     fault = versions_fault(settings().workspace)
     if fault is not None:
         st.error(message(fault))
@@ -123,7 +123,7 @@ def _earlier() -> None:
     if not found:
         return
     with st.expander(f"Earlier jobs ({len(found):,})"):
-        table(
+        show_table(
             {
                 "started (UTC)": [f"{job.created:%Y-%m-%d %H:%M}" for job in found],
                 "job": [job.title for job in found],
@@ -142,7 +142,7 @@ def _runs(runs: list[RunState]) -> None:
         st.info("There is no run yet. Add a study below: its sequences are embedded and stored as a run.")
         return
     words = {True: "yes", False: "not yet", None: ""}
-    table(
+    show_table(
         {
             "dataset": [run.info.dataset for run in runs],
             "run": [run.info.run_id for run in runs],
@@ -164,7 +164,7 @@ def _references(references: list[ReferenceState]) -> None:
             "There is no reference yet. Consolidate builds one from the runs: each distinct sequence once, indexed."
         )
         return
-    table(
+    show_table(
         {
             "reference": [state.address for state, _ in intact],
             "build": [manifest.build for _, manifest in intact],
@@ -371,7 +371,7 @@ def _tag(runs: list[RunState], references: list[ReferenceState]) -> None:
             if address is None or not name.strip():
                 raise UsageError("the reference or the name is missing; choose a reference and give a name")
             manifest = layout.name_build(workspace / address, name.strip())
-            st.success(plain(f"{name.strip()}: build {manifest.build}"))
+            st.success(literal(f"{name.strip()}: build {manifest.build}"))
     with function.form("tag_function"):
         st.markdown("**Register a version** for the function that computed a run, and tag all runs that it computed.")
         known = Versions.read(workspace)
@@ -386,9 +386,9 @@ def _tag(runs: list[RunState], references: list[ReferenceState]) -> None:
             assert manifest_of_run is not None
             register(workspace, version.strip(), manifest_of_run.spec)
             done = auto_tag(workspace, version=version.strip())
-            st.success(plain(f"{version.strip()}: {len(done.tagged.get(version.strip(), ()))} runs tagged now"))
+            st.success(literal(f"{version.strip()}: {len(done.tagged.get(version.strip(), ()))} runs tagged now"))
         if known.versions:
-            st.caption(plain("Registered: " + ", ".join(known.versions)))
+            st.caption(literal("Registered: " + ", ".join(known.versions)))
 
 
 def _verify(runs: list[RunState], references: list[ReferenceState]) -> None:

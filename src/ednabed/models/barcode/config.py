@@ -79,7 +79,7 @@ def is_trained(folder: Path) -> bool:
     return read_json_object(folder / "config.json", ADVICE).get("model_type") == MODEL_TYPE
 
 
-def read_config(folder: Path) -> BarcodeConfig:
+def read_barcode_config(folder: Path) -> BarcodeConfig:
     """Read ``config.json``.
 
     Raises:

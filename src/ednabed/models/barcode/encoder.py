@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import ModelError
 from ednabed.models.barcode.config import BarcodeConfig
-from ednabed.models.barcode.files import BIAS, MAP, digest, read_arrays, table_of
+from ednabed.models.barcode.files import BIAS, MAP, arrays_digest, read_arrays, table_of
 from ednabed.models.barcode.kmers import SpacedKmers
-from ednabed.models.base import Encoder, FloatArray, Tokens
+from ednabed.models.base import Encoder, Tokens
 
 # Rows summed together: the intermediate arrays stay small.
 _ROWS_AT_ONCE = 256
@@ -24,7 +25,7 @@ class BarcodeEncoder(Encoder):
         config: Settings; ``patterns`` is set.
         table: float32, shape (columns of the patterns, dimension).
         name: Name for people.
-        weights: Hash of the weights (``files.digest``).
+        weights: Hash of the weights (``files.arrays_digest``).
 
     Attributes:
         table: As given; further training starts from it.
@@ -51,7 +52,7 @@ class BarcodeEncoder(Encoder):
     def load(cls, folder: Path, config: BarcodeConfig, *, name: str) -> BarcodeEncoder:
         """Load the weights of a folder. Raises ModelError if they are incomplete or damaged."""
         arrays = read_arrays(folder, config, SpacedKmers(config.patterns).columns)
-        return cls(config, table_of(arrays), name=name, weights=digest(arrays))
+        return cls(config, table_of(arrays), name=name, weights=arrays_digest(arrays))
 
     def explain_empty(self) -> str:
         """Return why a row is empty."""
@@ -126,7 +127,7 @@ class MappedEncoder(Encoder):
                 "install the same weights, or train the model again"
             )
         arrays = read_arrays(folder, config, base.dimension)
-        return cls(base, config, arrays[MAP], arrays[BIAS], name=name, weights=digest(arrays))
+        return cls(base, config, arrays[MAP], arrays[BIAS], name=name, weights=arrays_digest(arrays))
 
     def explain_empty(self) -> str:
         """Return why a row is empty."""

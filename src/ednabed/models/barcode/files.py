@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import ModelError
 from ednabed.models.barcode.config import ADVICE, BarcodeConfig
-from ednabed.models.base import FloatArray
 
 WEIGHTS = "model.safetensors"
 TABLE, SCALE = "table.weight", "table.scale"
@@ -48,8 +50,6 @@ def expected(config: BarcodeConfig, inputs: int) -> dict[str, tuple[tuple[int, .
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write arrays to a safetensors file."""
-    from safetensors.numpy import save
-
     # The package's function for writing files would make them readable only by their owner.
     path.write_bytes(save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
 
@@ -61,9 +61,6 @@ def read_arrays(folder: Path, config: BarcodeConfig, inputs: int) -> dict[str, n
         ModelError: The file is missing or damaged, or an array is missing, unexpected, of another shape or dtype, or
             not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     path = folder / WEIGHTS
     try:
         arrays = load(path.read_bytes())
@@ -88,7 +85,7 @@ def read_arrays(folder: Path, config: BarcodeConfig, inputs: int) -> dict[str, n
     return arrays
 
 
-def digest(arrays: Arrays) -> str:
+def arrays_digest(arrays: Arrays) -> str:
     """Return ``sha256:`` and 64 hexadecimal digits over names, dtypes, shapes and values (little-endian, row-major)."""
     found = hashlib.sha256()
     for name in sorted(arrays):

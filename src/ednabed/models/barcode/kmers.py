@@ -15,13 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import Ints
+from ednabed.base.bases import OTHER, encode
 from ednabed.errors import UsageError
 from ednabed.models.base import Tokens
 
-_OTHER = 4
-_CODES = np.full(256, _OTHER, np.uint8)
-for _i, _base in enumerate(b"ACGT"):
-    _CODES[_base] = _i
 MAX_BASES = 9
 """Maximum bases of a k-mer: 131,072 columns."""
 MAX_SPAN = 32
@@ -66,7 +64,7 @@ class SpacedKmers:
     def tokenize(self, sequences: Sequence[bytes]) -> Tokens:
         """Return the columns of each sequence, by position and then by pattern, int32."""
         parts: list[npt.NDArray[np.int32]] = []
-        counts: list[npt.NDArray[np.int64]] = []
+        counts: list[Ints] = []
         first = 0
         while first < len(sequences):
             last, n_bases = first, 0
@@ -80,13 +78,13 @@ class SpacedKmers:
         offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *counts]))])
         return Tokens(np.concatenate([np.zeros(0, np.int32), *parts]), offsets.astype(np.int64))
 
-    def _columns_of(self, sequences: Sequence[bytes]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    def _columns_of(self, sequences: Sequence[bytes]) -> tuple[npt.NDArray[np.int32], Ints]:
         # The separator is not a base, so no k-mer extends beyond the end of a row.
         longest = max(map(len, self.patterns))
-        codes = _CODES[np.frombuffer(b"\n".join(sequences) + b"\n" * longest, np.uint8)]
+        codes = encode(b"\n".join(sequences) + b"\n" * longest)
         lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
         n_positions = len(codes) - longest + 1
-        other = codes == _OTHER
+        other = codes == OTHER
         bases = codes.astype(np.int32) & 3
         columns = np.empty((n_positions, len(self.patterns)), np.int32)
         fits = np.empty((n_positions, len(self.patterns)), bool)
@@ -128,7 +126,7 @@ def check_patterns(patterns: Sequence[str]) -> None:
         raise UsageError("there is no pattern; give one or more, such as 1111111")
 
 
-def _canonical(k: int) -> tuple[npt.NDArray[np.int64], int]:
+def _canonical(k: int) -> tuple[Ints, int]:
     """Return the column of each k-mer (A, C, G, T are 0 to 3, first base highest), and the number of columns."""
     kmers = np.arange(4**k, dtype=np.int64)
     rest, complements = kmers.copy(), np.zeros(4**k, np.int64)

@@ -68,7 +68,7 @@ class NTConfig:
         return LAYOUTS[self.vocab_size]
 
 
-def read_config(folder: Path) -> NTConfig:
+def read_nt_config(folder: Path) -> NTConfig:
     """Read ``config.json`` of a checkpoint folder and check ``vocab.txt`` if it exists.
 
     Raises:

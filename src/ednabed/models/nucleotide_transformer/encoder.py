@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray
 from ednabed.errors import ModelError, UsageError
-from ednabed.models.base import Encoder, FloatArray, Tokens
-from ednabed.models.nucleotide_transformer.config import NTConfig, read_config
+from ednabed.models.base import Encoder, Tokens
+from ednabed.models.nucleotide_transformer.config import NTConfig, read_nt_config
 from ednabed.models.nucleotide_transformer.packing import pack
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class NucleotideTransformer(Encoder):
         pooling = "mean" if pooling is None else pooling
         _choose("pooling", pooling, POOLINGS)
         _choose("device", device.partition(":")[0], tuple(TOKEN_BUDGETS))
-        config = read_config(folder)
+        config = read_nt_config(folder)
         layer = config.layers if layer is None else layer
         if not 0 <= layer <= config.layers:
             raise UsageError(f"layer {layer} does not exist in {name}; choose one from 0 to {config.layers}")
@@ -152,7 +152,7 @@ class NucleotideTransformer(Encoder):
         if not len(tokens):
             return states
         batch = pack(tokens, self._network.config.vocab_size, self.max_tokens or 0)
-        packed: npt.NDArray[np.float32] = self._network.hidden_states(batch).cpu().numpy()
+        packed: FloatArray = self._network.hidden_states(batch).cpu().numpy()
         ends = np.cumsum(tokens.lengths[batch.order] + 1)
         for row, part in zip(batch.order, np.split(packed, ends[:-1], axis=1), strict=True):
             states[row] = part

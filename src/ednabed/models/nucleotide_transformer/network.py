@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ednabed.errors import UsageError
 from ednabed.models.nucleotide_transformer.config import NTConfig
-from ednabed.models.nucleotide_transformer.packing import Group, Packed
+from ednabed.models.nucleotide_transformer.packing import LengthGroup, Packed
 from ednabed.models.nucleotide_transformer.tokenizer import MASK_ID, PAD_ID
 from ednabed.models.nucleotide_transformer.weights import rotary_frequencies
 
@@ -124,7 +124,7 @@ def swiglu(x: Tensor) -> Tensor:
     return F.silu(gate) * value
 
 
-def attend(qkv: Tensor, heads: int, groups: tuple[Group, ...], rotation: Rotation | None) -> Tensor:
+def attend(qkv: Tensor, heads: int, groups: tuple[LengthGroup, ...], rotation: Rotation | None) -> Tensor:
     """Compute self-attention within each row.
 
     Args:

@@ -10,16 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import FloatArray, Ints
 from ednabed.models.base import Tokens
 from ednabed.models.nucleotide_transformer.tokenizer import CLS_ID, MASK_ID
 
-Index = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
-class Group:
+class LengthGroup:
     """Rows of one length: tokens ``start`` to ``start + rows * length`` of a packed batch."""
 
     start: int
@@ -44,11 +42,11 @@ class Packed:
         mask_ratio: Share of ``<mask>`` ids in each token's row, float32, shape (total,); None if no id is a mask.
     """
 
-    ids: Index
-    positions: Index
-    groups: tuple[Group, ...]
-    order: Index
-    mask_ratio: npt.NDArray[np.float32] | None
+    ids: Ints
+    positions: Ints
+    groups: tuple[LengthGroup, ...]
+    order: Ints
+    mask_ratio: FloatArray | None
 
 
 def pack(tokens: Tokens, vocab_size: int, max_tokens: int) -> Packed:
@@ -80,7 +78,7 @@ def pack(tokens: Tokens, vocab_size: int, max_tokens: int) -> Packed:
     ids[positions > 0] = content.ids
     distinct, first, rows = np.unique(lengths, return_index=True, return_counts=True)
     groups = tuple(
-        Group(int(starts[i]), int(n), int(length)) for length, i, n in zip(distinct, first, rows, strict=True)
+        LengthGroup(int(starts[i]), int(n), int(length)) for length, i, n in zip(distinct, first, rows, strict=True)
     )
     masks = ids == MASK_ID
     ratio = None

@@ -20,9 +20,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from ednabed.base.arrays import Ints
 from ednabed.models.base import Tokens
-
-Index = npt.NDArray[np.int64]
 
 PAD_ID = 1
 MASK_ID = 2
@@ -99,8 +98,8 @@ class KmerTokenizer:
         return Tokens(ids, _offsets(counts)[np.concatenate(([0], tails + 1))])
 
     def _encode(
-        self, codes: npt.NDArray[np.uint8], starts: Index, lengths: Index, ending: Index
-    ) -> tuple[npt.NDArray[np.int16], Index]:
+        self, codes: npt.NDArray[np.uint8], starts: Ints, lengths: Ints, ending: Ints
+    ) -> tuple[npt.NDArray[np.int16], Ints]:
         """Return the ids of runs without N, an N after each run whose index is in ``ending``, and the counts."""
         kmers, singles = np.divmod(lengths, self.k)
         counts = kmers + singles
@@ -134,11 +133,11 @@ LAYOUTS: Mapping[int, KmerTokenizer] = {
 """The tokenizer for each number of embedding rows in the family."""
 
 
-def _offsets(counts: Index) -> Index:
+def _offsets(counts: Ints) -> Ints:
     return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
 
 
-def _within(counts: Index) -> Index:
+def _within(counts: Ints) -> Ints:
     """Return 0, 1, ... count-1 for each count, concatenated."""
     return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
 

@@ -13,15 +13,15 @@ from typing import Any, cast
 
 import numpy as np
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import is_label, is_sequence_name
 from ednabed.sequences.counts.sums import without_sums
 from ednabed.sequences.counts.table import CountTable
-from ednabed.sequences.counts.wide import by_sequence
+from ednabed.sequences.counts.wide import with_sequence_ids
 from ednabed.sequences.numbers import MAX_COUNT
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 
 HDF5_MAGIC = b"\x89HDF"
 # Global heaps, with text of variable length (HDF5 File Format Specification, III.E): signature, version and size of a
@@ -33,7 +33,7 @@ _HEAP_OBJECT = struct.Struct("<H6xQ")
 class _Stream:
     """A source as a read-only file."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: OpenedInput) -> None:
         self._source = source
 
     def read(self, size: int = -1) -> bytes:
@@ -45,7 +45,7 @@ class _Stream:
         return b"".join(parts)
 
 
-def read_biom(source: Source) -> CountTable:
+def read_biom(source: OpenedInput) -> CountTable:
     """Read a BIOM table of observations (features) by samples.
 
     Raises:
@@ -80,10 +80,10 @@ def read_biom(source: Source) -> CountTable:
             raise builder.bad_count(name, samples[columns[bad]], repr(float(values[bad])))
         builder.add_counts(name, columns.astype(np.int64), values.astype(np.int64))
     read = without_sums(replace(builder.table(), labels=_labels(metadata, len(features))))
-    return by_sequence(read) if all(is_sequence_name(name) for name in read.row_of_id) else read
+    return with_sequence_ids(read) if all(is_sequence_name(name) for name in read.row_of_id) else read
 
 
-def _load_hdf5(source: Source) -> Any:
+def _load_hdf5(source: OpenedInput) -> Any:
     import h5py
     from biom import Table
 
@@ -117,7 +117,7 @@ def _check_heaps(data: mmap.mmap) -> None:
         start = data.find(b"GCOL", start + 4)
 
 
-def _load_json(source: Source) -> Any:
+def _load_json(source: OpenedInput) -> Any:
     from biom import Table
 
     return Table.from_json(json.loads(_Stream(source).read().decode("utf-8")))

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ednabed.base.arrays import Ints
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
-from ednabed.sequences.counts.table import CountTable, Ints
+from ednabed.sequences.counts.table import CountTable
 from ednabed.sequences.numbers import parse_count
 
 _FRACTION = re.compile(r"[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE]-[0-9]+")

@@ -22,7 +22,7 @@ from ednabed.sequences.counts.sample_columns import Column, hold_counts
 from ednabed.sequences.delimited import find_dialect, read_rows
 from ednabed.sequences.headerless import with_header
 from ednabed.sequences.numbers import parse_count
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.parquet import ParquetTable, text_rows
 from ednabed.sequences.sniffing import sniff
 
@@ -48,7 +48,7 @@ def find_counts(path: str | Path, *, stdin: BinaryIO | None = None) -> Found | N
         InputError: The file cannot be read.
     """
     with ExitStack() as stack:
-        source = stack.enter_context(Source(path, stdin))
+        source = stack.enter_context(OpenedInput(path, stdin))
         if source.head.startswith(zip_members.MAGIC):
             return None
         kind = sniff(source.head, source.path)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
 from ednabed.sequences.columns import (
     ABUNDANCE,
@@ -20,7 +21,6 @@ from ednabed.sequences.columns import (
     UNNAMED_FIRST,
     listed,
     plain,
-    shortened,
 )
 from ednabed.sequences.counts.feature_columns import describes_features
 from ednabed.sequences.numbers import parse_count

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import listed, shortened
+from ednabed.sequences.columns import listed
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import is_label, sequence_column
 from ednabed.sequences.counts.sums import without_sums
 from ednabed.sequences.counts.table import CountTable
-from ednabed.sequences.counts.wide import by_sequence
+from ednabed.sequences.counts.wide import with_sequence_ids
 from ednabed.sequences.numbers import parse_count
 
 
@@ -86,4 +87,4 @@ def read_long(
         labels={columns[index]: cells for index, cells in texts.items()},
         notes=(f"unused columns are omitted: {listed(unused)}",) if unused else (),
     )
-    return without_sums(by_sequence(table) if sequence == id_ else table)
+    return without_sums(with_sequence_ids(table) if sequence == id_ else table)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.sums import without_sums
 from ednabed.sequences.counts.table import CountTable

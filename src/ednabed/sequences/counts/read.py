@@ -21,10 +21,10 @@ from ednabed.sequences.counts.mothur import SPARSE_MARK, is_shared, read_shared,
 from ednabed.sequences.counts.table import CountTable
 from ednabed.sequences.counts.wide import read_features, read_sequence_table
 from ednabed.sequences.delimited import Dialect, NoSeparator, find_dialect, read_rows
-from ednabed.sequences.opening import Source
+from ednabed.sequences.opening import OpenedInput
 from ednabed.sequences.parquet import ParquetTable, text_rows
 from ednabed.sequences.sniffing import UTF8_BOM, sniff
-from ednabed.sequences.stream import decode
+from ednabed.sequences.stream import decode_text
 
 _EXPECTED = (
     "give a TSV or CSV with ids in its first column and one column per sample, a BIOM table or a QIIME 2 feature table"
@@ -49,7 +49,7 @@ def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> Coun
         InputError: The file cannot be read as a table, has no sample or no feature, names a sample or a feature twice,
             lacks an id, or a count is not a whole number of 0 or more.
     """
-    with Source(path, stdin, expected="id and its counts", use="counts") as source:
+    with OpenedInput(path, stdin, expected="id and its counts", use="counts") as source:
         text = source.head.removeprefix(UTF8_BOM).lstrip()
         if source.head.startswith(HDF5_MAGIC) or text.startswith(b"{"):
             return read_biom(source)
@@ -58,7 +58,7 @@ def read_count_table(path: str | Path, *, stdin: BinaryIO | None = None) -> Coun
         return _read_parquet(source) if _is_parquet(source) else _read_text(source)
 
 
-def _is_parquet(source: Source) -> bool:
+def _is_parquet(source: OpenedInput) -> bool:
     """Return whether a source is Parquet and not text. Raises InputError if it is not a table."""
     try:
         kind = sniff(source.head, source.path)
@@ -70,7 +70,7 @@ def _is_parquet(source: Source) -> bool:
     return kind == "parquet"
 
 
-def _read_text(source: Source) -> CountTable:
+def _read_text(source: OpenedInput) -> CountTable:
     try:
         dialect = find_dialect(source)
     except NoSeparator as error:
@@ -85,12 +85,12 @@ def _read_text(source: Source) -> CountTable:
 
 def _is_separated_by_spaces(head: bytes) -> bool:
     """Return whether ids and counts are separated by spaces, the default of ``write.table`` in R."""
-    lines = [line.strip() for line in decode(head).splitlines() if line.strip() and not line.startswith("# ")]
+    lines = [line.strip() for line in decode_text(head).splitlines() if line.strip() and not line.startswith("# ")]
     cells = [len(_CELL.findall(line)) for line in lines[:2]]
     return len(cells) == 2 and cells[1] > 1 and cells[1] - cells[0] in (0, 1)
 
 
-def _read_parquet(source: Source) -> CountTable:
+def _read_parquet(source: OpenedInput) -> CountTable:
     parquet = ParquetTable(source)
     try:
         return _read_rows(parquet.columns, text_rows(parquet, source.path), source.path)

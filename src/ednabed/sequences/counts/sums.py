@@ -12,10 +12,11 @@ from dataclasses import replace
 from itertools import compress
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Bools, Ints
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import ABUNDANCE, listed, plain, shortened
+from ednabed.sequences.columns import ABUNDANCE, listed, plain
 from ednabed.sequences.counts.table import CountTable
 
 _ABUNDANCE = frozenset(map(plain, ABUNDANCE))
@@ -96,9 +97,7 @@ def _without_sum_columns(table: CountTable) -> CountTable:
     )
 
 
-def _named_sums(
-    table: CountTable, rows: npt.NDArray[np.int64], named: npt.NDArray[np.bool_], alone: npt.NDArray[np.bool_]
-) -> list[int]:
+def _named_sums(table: CountTable, rows: Ints, named: Bools, alone: Bools) -> list[int]:
     """Return the columns that are named as sums and are the sum of the columns that are not.
 
     Args:
@@ -125,9 +124,7 @@ def _named_sums(
     return sorted(sums)
 
 
-def _not_a_sum(
-    table: CountTable, rows: npt.NDArray[np.int64], column: int, others: npt.NDArray[np.bool_]
-) -> InputError:
+def _not_a_sum(table: CountTable, rows: Ints, column: int, others: Bools) -> InputError:
     """Return the error for a column that is named as a sum but is not the sum of ``others``."""
     name = table.samples[column]
     in_column, in_others = table.columns == column, others[table.columns]
@@ -151,7 +148,7 @@ def _not_a_sum(
     )
 
 
-def _adds_up(table: CountTable, rows: npt.NDArray[np.int64], column: int, others: npt.NDArray[np.bool_]) -> bool:
+def _adds_up(table: CountTable, rows: Ints, column: int, others: Bools) -> bool:
     """Return whether a column has reads and equals the sum of ``others`` in every row."""
     in_column, in_others = table.columns == column, others[table.columns]
     found = _totals(rows[in_column], table.counts[in_column], len(table))
@@ -159,7 +156,7 @@ def _adds_up(table: CountTable, rows: npt.NDArray[np.int64], column: int, others
     return bool(in_column.any() and in_others.any()) and found == expected
 
 
-def _unnamed_sum(table: CountTable, rows: npt.NDArray[np.int64]) -> int | None:
+def _unnamed_sum(table: CountTable, rows: Ints) -> int | None:
     """Return the one column that is the sum of all others, if there is exactly one and enough rows show it."""
     totals = _totals(table.columns, table.counts, len(table.samples))
     all_reads = sum(totals)
@@ -172,7 +169,7 @@ def _unnamed_sum(table: CountTable, rows: npt.NDArray[np.int64]) -> int | None:
     return matches[0] if enough and _adds_up(table, rows, matches[0], others) else None
 
 
-def _totals(groups: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], size: int) -> list[int]:
+def _totals(groups: Ints, counts: Ints, size: int) -> list[int]:
     """Return the sum of counts by group, in Python integers if 64 bits might not be enough for a sum."""
     if len(counts) and int(counts.max()) > (2**63 - 1) // len(counts):
         exact = [0] * size
@@ -184,7 +181,7 @@ def _totals(groups: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], size: 
     return [int(value) for value in found]
 
 
-def _select_columns(table: CountTable, rows: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]) -> CountTable:
+def _select_columns(table: CountTable, rows: Ints, kept: Bools) -> CountTable:
     if kept.all():
         return table
     new_column = np.cumsum(kept) - 1
@@ -237,5 +234,5 @@ def _without_sum_rows(table: CountTable) -> CountTable:
     )
 
 
-def _starts(rows: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+def _starts(rows: Ints, size: int) -> Ints:
     return np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=size)))).astype(np.int64)

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from ednabed.base.arrays import Ints
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import shortened
-
-Ints = npt.NDArray[np.int64]
 
 _ANNOTATION = re.compile(r";\s*[A-Za-z_][\w.]*=[^;]*")
 
@@ -71,7 +69,7 @@ class CountTable:
         """Maps ids without annotations to rows; -1 if two features share one."""
         found: dict[str, int] = {}
         for name, row in self.row_of_id.items():
-            bare = bare_id(name)
+            bare = without_annotations(name)
             found[bare] = row if bare not in found else -1
         return found
 
@@ -82,7 +80,7 @@ class CountTable:
         """
         row = self.row_of_id.get(name)
         if row is None:
-            row = self._bare.get(bare_id(name), -1)
+            row = self._bare.get(without_annotations(name), -1)
         return None if row < 0 else row
 
     def counts_of(self, name: str) -> dict[int, int]:
@@ -126,7 +124,7 @@ class CountTable:
         )
 
 
-def bare_id(name: str) -> str:
+def without_annotations(name: str) -> str:
     """Return an id without annotations such as ``;size=12;``."""
     return _ANNOTATION.sub("", name).rstrip("; ") if ";" in name else name
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
+from ednabed.base.text import shortened
 from ednabed.errors import InputError
-from ednabed.sequences.columns import listed, shortened
+from ednabed.sequences.columns import listed
 from ednabed.sequences.counts.builder import Builder
 from ednabed.sequences.counts.layout import Layout, find_layout, is_sequence_name
 from ednabed.sequences.counts.sums import without_sums
@@ -73,7 +74,7 @@ def read_features(
     )
     table = without_sums(table)
     if table.sequences is None and all(is_sequence_name(name) for name in table.row_of_id):
-        return by_sequence(table)
+        return with_sequence_ids(table)
     return table
 
 
@@ -111,10 +112,10 @@ def read_sequence_table(columns: Sequence[str], rows: Iterable[Sequence[str]], p
             f"{path}: most columns are named by sequences, but {shortened(other)!r} is not; remove that column from "
             "the sequence table, or rename it to the sequence"
         )
-    return by_sequence(table.transposed())
+    return with_sequence_ids(table.transposed())
 
 
-def by_sequence(table: CountTable) -> CountTable:
+def with_sequence_ids(table: CountTable) -> CountTable:
     """Return a table whose features are named by their sequences with ids in place of the sequences.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Maps: coordinates of sequences in two dimensions, for display."""

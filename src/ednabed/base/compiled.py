@@ -13,7 +13,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def compiled(*arguments: Any) -> Callable[[Function], Function]:
     """Compile a function when its module is imported, and keep the result on disk for the next import.
 
-    The compiled function releases the global interpreter lock, and does not check the bounds of arrays.
+    The compiled function releases the global interpreter lock, and does not check the bounds of arrays. numba keeps the
+    result next to Python's own compiled modules, or in a folder of the user, and trusts it as Python trusts those.
 
     Args:
         arguments: numba types of the arguments; arrays as given by ``readonly`` and ``writable``.
@@ -22,8 +23,8 @@ def compiled(*arguments: Any) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         try:
             made: Any = numba.njit(arguments, nogil=True, cache=True)(function)
-        except RuntimeError:
-            # numba found no folder in which it may keep the result.
+        except (RuntimeError, OSError):
+            # numba found no folder in which it may keep the result, or the disk is full.
             made = numba.njit(arguments, nogil=True)(function)
         return made  # type: ignore[no-any-return]
 

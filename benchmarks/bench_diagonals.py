@@ -49,8 +49,8 @@ def main() -> None:
             times.append(least(partial(comparer.compare, query, rows, thorough=False), given.repeats))
         plain, plain_whole, fast, fast_whole = times
         print(
-            f"{marker}, µs a pair in numpy and compiled: diagonals {plain:.2f}, {fast:.2f} ({plain / fast:.1f} times as "
-            f"fast); whole comparison {plain_whole:.2f}, {fast_whole:.2f} ({plain_whole / fast_whole:.1f} times)"
+            f"{marker}, µs a pair in numpy and compiled: diagonals {plain:.2f}, {fast:.2f} ({plain / fast:.1f} times "
+            f"as fast); whole comparison {plain_whole:.2f}, {fast_whole:.2f} ({plain_whole / fast_whole:.1f} times)"
         )
 
 

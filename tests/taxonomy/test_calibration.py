@@ -405,6 +405,16 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path, damage, message):
         Calibration.read(tmp_path, own.build)
 
 
+def test_a_model_for_each_length_class_needs_none_for_all_lengths(tmp_path):
+    """As a reference with enough draws of every length has them."""
+    own = replace(calibration(), groups={"": group(models={name: model() for name in LENGTH_NAMES})})
+    path = own.write(tmp_path)
+    assert Calibration.read(tmp_path, own.build) == own
+    change(path, lambda values: values["groups"][""]["models"].pop(LENGTH_NAMES[1]))
+    with pytest.raises(StoreError, match="expected 'all lengths' or all of up to 220, 221 to 450, above 450"):
+        Calibration.read(tmp_path, own.build)
+
+
 @pytest.mark.parametrize(
     "other",
     [{"features": [*FEATURES, *QUERY_FEATURES[:-1], "another"]}, {"features": list(FEATURES)}, {"situations": ["one"]}],

@@ -313,6 +313,11 @@ def test_a_length_class_with_enough_draws_of_every_kind_has_its_own_model():
     rng = np.random.default_rng(1)
     own = answers(1_500, lengths=rng.permutation(np.repeat([100, 600], [700, 800])))
     assert set(one_group(own)[0].models) == {LENGTH_NAMES[0], LENGTH_NAMES[2], ALL_LENGTHS}
+    all_classes = answers(2_400, lengths=rng.permutation(np.repeat([100, 313, 600], 800)))
+    found = one_group(all_classes)[0]
+    assert set(found.models) == set(LENGTH_NAMES)
+    # What is fitted can be read again.
+    found.check_shapes()
     # Without copies among the short draws, it is unknown how a short copy looks.
     short = np.where((own.lengths == 100) & (own.level == COPY), RECORD, own.level)
     assert set(one_group(replace(own, level=short))[0].models) == {LENGTH_NAMES[2], ALL_LENGTHS}

@@ -69,7 +69,8 @@ class Group:
     """What was learned about one marker, or about all together.
 
     Attributes:
-        models: Mapping from the name of a length class to its model; ``ALL_LENGTHS`` serves the classes without one.
+        models: Mapping from the name of a length class to its model; ``ALL_LENGTHS`` serves the classes without one,
+            and is absent if all have one.
         fitted: Share of each of ``SITUATIONS`` among the draws, as weighted.
         shares: Share of each that is assumed in a study, unless estimated from its queries (``situations.estimate``).
         nulls: Mapping from rank to the sorted scores (``absence_score``), for each length class and each situation, of
@@ -94,8 +95,13 @@ class Group:
     def check_shapes(self) -> None:
         """Raise BadJson if the sizes of models, shares or scores do not match."""
         count = len(SITUATIONS)
-        if ALL_LENGTHS not in self.models or any(name not in (ALL_LENGTHS, *LENGTH_NAMES) for name in self.models):
-            raise BadJson(f"a group has the models {', '.join(self.models)[:80]}, expected {ALL_LENGTHS!r} among them")
+        if any(name not in (ALL_LENGTHS, *LENGTH_NAMES) for name in self.models) or (
+            ALL_LENGTHS not in self.models and len(self.models) < len(LENGTH_NAMES)
+        ):
+            raise BadJson(
+                f"a group has the models {', '.join(self.models)[:80]}, expected {ALL_LENGTHS!r} or all of "
+                f"{', '.join(LENGTH_NAMES)}"
+            )
         for model in self.models.values():
             model.situations.check_shapes(QUERY_SIZE, count)
             for ranked in model.ranks.values():
